@@ -1,0 +1,6 @@
+//! Rooms without IO.
+
+pub mod command;
+pub mod content;
+pub mod dialect;
+pub mod room;

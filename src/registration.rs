@@ -1,0 +1,1 @@
+//! REGISTER by RFC 3261 §10, without IO.

@@ -1,0 +1,1 @@
+//! The durable verbs, in domain words.
