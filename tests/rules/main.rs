@@ -1,1 +1,6 @@
 //! rules
+
+mod conformance;
+mod endpoint;
+mod net;
+mod rig;
