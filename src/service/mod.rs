@@ -5,6 +5,6 @@ pub mod delivery;
 pub mod domains;
 pub mod focus;
 pub mod identity;
-pub mod manage;
+pub mod ratelimit;
 pub mod registrar;
 pub mod relay;

@@ -1,3 +1,7 @@
 //! rules
 
 mod digest;
+mod conformance;
+mod endpoint;
+mod net;
+mod rig;
