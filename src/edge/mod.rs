@@ -1,1 +1,3 @@
 //! Sockets and foreign protocols; no decisions.
+
+pub mod control;
