@@ -129,22 +129,6 @@ pub fn hex(value: u64, digits: u32, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends `value` in decimal.
-pub fn decimal(value: u64, out: &mut Vec<u8>) {
-    let mut digits = [0u8; 20];
-    let mut at = digits.len();
-    let mut rest = value;
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,14 +166,5 @@ mod tests {
         assert!(ids().own_call_id(&format!("{}@127.0.0.1", call_id("", 0))));
         assert!(!ids().own_call_id("3848276298220188511@atlanta.example.com"));
         assert!(!ids().own_call_id(&"0".repeat(32)));
-    }
-
-    #[test]
-    fn numbers_are_written_as_std_writes_them() {
-        for value in [0, 9, 10, 12345, u64::MAX] {
-            let mut out = Vec::new();
-            decimal(value, &mut out);
-            assert_eq!(out, value.to_string().into_bytes());
-        }
     }
 }

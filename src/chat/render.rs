@@ -8,9 +8,11 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::dialect::Dialect;
-use super::ids::{Branch, Ids, decimal};
+use super::content::{Content, content};
+use super::dialect::{Dialect, author_prefix};
+use super::ids::{Branch, Ids};
 use crate::sip::header::{date_rfc3261, quote_display};
+use crate::sip::write::decimal;
 use crate::types::{AccountId, Aor, Dest, DeviceKey, Entry, EntryKind, Face, Seq};
 
 /// What text without a Content-Type is sent as: all that every phone can show.
@@ -95,7 +97,7 @@ impl Head<'_> {
         put(out, &["\r\nTo: <sip:", to, ">\r\nCall-ID: "]);
         ids.write_call_id(self.seq, self.account, &self.contact.device, self.part, out);
         put(out, &["@", self.from.aor.host(), "\r\nCSeq: "]);
-        decimal(u64::from(self.cseq), out);
+        decimal(out, u64::from(self.cseq));
         put(out, &[" MESSAGE\r\n"]);
         if let Some(author) = self.asserted {
             put(out, &["P-Asserted-Identity: <sip:", author.as_str(), ">\r\n"]);
@@ -112,10 +114,10 @@ fn put(out: &mut Vec<u8>, parts: &[&str]) {
 /// Appends the part that all recipients share: from Max-Forwards to the end of `body`.
 pub fn tail(hops: u8, at_ms: i64, headers: &str, content_type: &str, body: &[u8], out: &mut Vec<u8>) {
     put(out, &["Max-Forwards: "]);
-    decimal(u64::from(hops), out);
+    decimal(out, u64::from(hops));
     put(out, &["\r\nDate: ", &date_rfc3261(at_ms.div_euclid(1000)), "\r\n", headers, "Content-Type: "]);
     put(out, &[content_type, "\r\nContent-Length: "]);
-    decimal(body.len() as u64, out);
+    decimal(out, body.len() as u64);
     out.extend_from_slice(b"\r\n\r\n");
     out.extend_from_slice(body);
 }
@@ -135,7 +137,7 @@ pub fn entry_tail(entry: &Entry, dialect: Dialect) -> &[u8] {
 pub fn shown(entry: &Entry, dialect: Dialect) -> Cow<'_, [u8]> {
     match (&entry.sender, entry.kind) {
         (Some((_, author)), EntryKind::Post) if is_text(entry) => {
-            let mut body = dialect.author(author, &entry.from.aor).into_bytes();
+            let mut body = author_prefix(dialect, author, &entry.from.aor).into_bytes();
             body.extend_from_slice(&entry.body);
             Cow::Owned(body)
         }
@@ -145,7 +147,7 @@ pub fn shown(entry: &Entry, dialect: Dialect) -> Cow<'_, [u8]> {
 
 /// Text that may be prefixed, split and shown by any phone.
 pub fn is_text(entry: &Entry) -> bool {
-    entry.content_type.as_deref().is_none_or(|t| super::content::kind(t) == super::content::Kind::Plain)
+    content(entry.content_type.as_deref()) == Content::Plain
 }
 
 /// Content-Type of a text entry for a phone that refused the one it came with.

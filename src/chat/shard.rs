@@ -675,7 +675,7 @@ impl Shard {
                 render::tail(hops, at, headers, content_type, &body, &mut out.bytes);
             }
             Some(max) => {
-                let parts = super::room::split_text(&String::from_utf8_lossy(&body), max);
+                let parts = super::split::split_text(&String::from_utf8_lossy(&body), max);
                 flight.parts = parts.len() as u16;
                 let part = parts.get(usize::from(shape.part)).map_or("", String::as_str);
                 render::tail(hops, at, headers, content_type, part.as_bytes(), &mut out.bytes);
@@ -714,7 +714,7 @@ impl Shard {
             return;
         };
         if reply.status < 200 {
-            flight.timer.provisional(now.at, &timers);
+            flight.timer.provisional(&timers);
             return self.arm(slot);
         }
         self.settle(now, slot, reply.status, reply.retry_after, out, events);
