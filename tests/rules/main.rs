@@ -1,3 +1,4 @@
 //! rules
 
 mod digest;
+mod registration;
