@@ -1,6 +1,9 @@
 //! REGISTER by RFC 3261 §10.3, RFC 3327 and RFC 5626 §6, told by what phones do.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
+
+use proptest::prelude::*;
 
 use imcd::registration::{
     Binding, BindingKey, ContactIn, Contacts, Refused, Request, Rules, answer, contact_values, decide,
@@ -424,6 +427,26 @@ fn headers_in_a_contact_do_not_get_into_the_request_uri() {
     assert_eq!(alice.bindings[1].request_uri(), "sip:a?b@192.0.2.8");
 }
 
+#[test]
+fn a_binding_outlives_a_restart_but_its_connection_does_not() {
+    let mut request = register(7, &[with_flow("sip:a@x.invalid", "urn:uuid:1", 1), leaving(contact(PHONE))]);
+    request.flow = Flow { transport: Transport::Tcp, conn: Some(ConnId(3)), ..flow("[2001:db8::7]:5062") };
+    request.path = vec!["sip:p;lr".into()];
+    request.trusted = true;
+    request.name = Some("Ali\"ce\u{1f600}".into());
+    request.user_agent = Some("Phone/1".into());
+    request.accept = vec!["text/plain".into()];
+    request.methods = Some(vec!["MESSAGE".into()]);
+    let binding = decide(&[], &request, &RULES, NOW).unwrap().remove(0);
+    let kept = Binding { flow: Flow { conn: None, ..binding.flow }, ..binding.clone() };
+    assert_eq!(Binding::from_json(&binding.to_json()), Some(kept));
+
+    let bare = decide(&[], &register(1, &[contact(PHONE)]), &RULES, NOW).unwrap().remove(0);
+    assert_eq!(Binding::from_json(&bare.to_json()), Some(bare.clone()));
+    assert_eq!(Binding::from_json(&bare.to_json().replace("UDP", "SCTP")), None);
+    assert_eq!(Binding::from_json("{}"), None);
+}
+
 fn read(head: &str) -> Result<Request, Refused> {
     let text =
         format!("REGISTER sip:example.org SIP/2.0\n{head}\nContent-Length: 0\n\n").replace('\n', "\r\n");
@@ -503,5 +526,55 @@ fn what_decides_must_be_right() {
         (to.into(), None),
     ] {
         assert_eq!(read(&format!("{HEAD}\n{rest}")).err().map(|refused| refused.status), status, "{rest}");
+    }
+}
+
+fn any_contact() -> impl Strategy<Value = ContactIn> {
+    let uris = [
+        "sip:a@h",
+        "sip:A@h",
+        "sip:%61@H",
+        "sip:a@h:5060",
+        "sip:a@h;x=1;x=2",
+        "sip:a@h;x=2;x=1",
+        "sip:a@h;x=1",
+        "sip:a@h;ob",
+        "sips:a@h",
+        "sip:a@h?x=1",
+    ];
+    let instance = prop::sample::select(vec![None, Some("urn:1"), Some("urn:2")]);
+    let reg_id = prop::sample::select(vec![None, Some(1), Some(2)]);
+    let expires = prop::sample::select(vec![None, Some(0), Some(60), Some(7200)]);
+    (prop::sample::select(uris.to_vec()), instance, reg_id, expires).prop_map(
+        |(uri, instance, reg_id, expires)| ContactIn {
+            instance: instance.map(Into::into),
+            reg_id,
+            expires,
+            ..contact(uri)
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn whatever_phones_send_the_list_keeps_its_form(
+        requests in prop::collection::vec((prop::collection::vec(any_contact(), 1..4), 0..2usize, 0..40_000i64), 1..12)
+    ) {
+        let mut alice = Account::new();
+        for (n, (contacts, caller, pause)) in requests.into_iter().enumerate() {
+            alice.now += pause;
+            let call_id = ["one", "two"][caller].to_string();
+            let request = Request { call_id, ..register(n as u32 + 1, &contacts) };
+            let Ok(list) = alice.takes(request) else { continue };
+            prop_assert!(list.len() <= RULES.max_contacts);
+            let keys: HashSet<String> = alice.bindings.iter().map(|b| b.key().to_string()).collect();
+            prop_assert_eq!(keys.len(), list.len(), "every binding has a key of its own");
+            prop_assert!(alice.bindings.iter().all(|b| b.expires_at > alice.now));
+            prop_assert!(alice.bindings.iter().all(|b| b.reg_id.is_none() || b.instance.is_some()));
+            for contact in contacts.iter().filter(|c| c.expires == Some(0) && c.reg_id.is_none()) {
+                let again = contacts.iter().filter(|c| c.expires != Some(0)).count() > 0;
+                prop_assert!(again || !list.contains(&contact.uri), "who took leave is gone");
+            }
+        }
     }
 }
