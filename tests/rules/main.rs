@@ -1,1 +1,4 @@
 //! rules
+
+mod hostile;
+mod wire;
