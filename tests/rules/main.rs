@@ -1,4 +1,6 @@
 //! rules
 
 mod digest;
+mod hostile;
 mod registration;
+mod wire;
