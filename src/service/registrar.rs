@@ -8,19 +8,18 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use dashmap::DashMap;
-use serde::{Deserialize, Serialize};
 use tracing::{debug, warn};
 
 use super::clock::Clock;
 use super::delivery::Delivery;
-use super::domains::{Domains, host_of};
+use super::domains::host_of;
 use crate::chat::render::Contact;
 use crate::config::Config;
 use crate::refusal::{Fault, Refusal};
 use crate::registration::{self, Binding, Request, Rules};
 use crate::sip::uri::Uri;
 use crate::store::{Store, StoredBinding};
-use crate::types::{AccountId, Aor, ConnId, Dest, DeviceKey, Flow, ROUTE_DEVICE, Transport, UnixMs};
+use crate::types::{AccountId, Aor, ConnId, Dest, DeviceKey, Flow, ROUTE_DEVICE, Transport};
 
 /// The stream transport, as far as bindings care.
 pub trait Flows: Send + Sync {
@@ -54,7 +53,6 @@ struct State {
 pub struct Registrar {
     store: Store,
     delivery: Arc<Delivery>,
-    domains: Arc<Domains>,
     flows: Arc<dyn Flows>,
     clock: Clock,
     rules: Rules,
@@ -88,8 +86,7 @@ impl Registrar {
         config: &Config,
         store: Store,
         delivery: Arc<Delivery>,
-        domains: Arc<Domains>,
-        flows: Arc<dyn Flows>,
+            flows: Arc<dyn Flows>,
         clock: Clock,
         listening: Vec<Listening>,
     ) -> Registrar {
@@ -106,7 +103,6 @@ impl Registrar {
         Registrar {
             store,
             delivery,
-            domains,
             flows,
             clock,
             rules,
@@ -125,7 +121,7 @@ impl Registrar {
     pub fn restore(&self) -> Result<(), Fault> {
         let now = self.clock.steady();
         for (who, id, stored) in self.store.all_bindings()? {
-            let bindings: Vec<Binding> = stored.iter().filter_map(|stored| self.thaw(&stored.data)).collect();
+            let bindings: Vec<Binding> = stored.iter().filter_map(|stored| Binding::from_json(&stored.data)).collect();
             let bindings: Vec<Binding> = bindings.into_iter().filter(|b| b.expires_at > now).collect();
             if bindings.is_empty() {
                 continue;
@@ -159,7 +155,7 @@ impl Registrar {
         if matches!(request.contacts, registration::Contacts::None) {
             return Ok(list);
         }
-        let stored = list.iter().map(|binding| self.freeze(binding)).collect();
+        let stored = list.iter().map(stored).collect();
         let id = self.store.bind(who, stored).await.map_err(No::Fault)?;
         let fresh: Vec<Arc<str>> =
             list.iter().filter(|binding| binding.updated_at == now).map(key_of).collect();
@@ -478,91 +474,11 @@ impl Registrar {
         let known = self.listening.iter().find(fits)?.address;
         Some(if known.ip().is_unspecified() { SocketAddr::new(like, known.port()) } else { known })
     }
-
-    // ── on disk ──────────────────────────────────────────────────────────────────────────────────────────
-
-    fn freeze(&self, binding: &Binding) -> StoredBinding {
-        let frozen = Frozen {
-            contact: binding.contact.clone(),
-            instance: binding.instance.as_deref().map(str::to_owned),
-            reg_id: binding.reg_id,
-            q: binding.q,
-            path: binding.path.clone(),
-            call_id: binding.call_id.clone(),
-            cseq: binding.cseq,
-            expires_at: binding.expires_at,
-            stream: binding.flow.transport.is_stream(),
-            listener: binding.flow.listener,
-            local: binding.flow.local,
-            remote: binding.flow.remote,
-            to: binding.to.clone(),
-            name: binding.name.clone(),
-            user_agent: binding.user_agent.clone(),
-            accept: binding.accept.clone(),
-            methods: binding.methods.clone(),
-            updated_at: binding.updated_at,
-        };
-        // Strings, numbers and addresses always have a JSON form.
-        let data = serde_json::to_string(&frozen).unwrap_or_default();
-        StoredBinding { key: binding.key().to_string(), data, expires_at: binding.expires_at }
-    }
-
-    fn thaw(&self, data: &str) -> Option<Binding> {
-        let frozen: Frozen = match serde_json::from_str(data) {
-            Ok(frozen) => frozen,
-            Err(error) => {
-                warn!(%error, "a stored binding is unreadable: its phone has to register again");
-                return None;
-            }
-        };
-        let transport = if frozen.stream { Transport::Tcp } else { Transport::Udp };
-        let (listener, local, remote) = (frozen.listener, frozen.local, frozen.remote);
-        Some(Binding {
-            contact: frozen.contact,
-            instance: frozen.instance.map(Into::into),
-            reg_id: frozen.reg_id,
-            q: frozen.q,
-            path: frozen.path,
-            call_id: frozen.call_id,
-            cseq: frozen.cseq,
-            expires_at: frozen.expires_at,
-            flow: Flow { transport, listener, local, remote, conn: None },
-            to: frozen.to,
-            name: frozen.name,
-            user_agent: frozen.user_agent,
-            accept: frozen.accept,
-            methods: frozen.methods,
-            updated_at: frozen.updated_at,
-        })
-    }
-
-    /// Whether this host is one of ours; see [`Domains`].
-    pub fn domains(&self) -> &Domains {
-        &self.domains
-    }
 }
 
-/// A binding as JSON in the store.
-#[derive(Serialize, Deserialize)]
-struct Frozen {
-    contact: String,
-    instance: Option<String>,
-    reg_id: Option<u32>,
-    q: u16,
-    path: Vec<String>,
-    call_id: String,
-    cseq: u32,
-    expires_at: UnixMs,
-    stream: bool,
-    listener: u16,
-    local: SocketAddr,
-    remote: SocketAddr,
-    to: String,
-    name: Option<String>,
-    user_agent: Option<String>,
-    accept: Vec<String>,
-    methods: Option<Vec<String>>,
-    updated_at: UnixMs,
+fn stored(binding: &Binding) -> StoredBinding {
+    let key = binding.key().to_string();
+    StoredBinding { key, data: binding.to_json(), expires_at: binding.expires_at }
 }
 
 fn key_of(binding: &Binding) -> Arc<str> {

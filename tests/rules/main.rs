@@ -5,3 +5,6 @@ mod conformance;
 mod endpoint;
 mod net;
 mod rig;
+mod hostile;
+mod registration;
+mod wire;
