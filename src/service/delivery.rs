@@ -231,18 +231,18 @@ impl Delivery {
     /// Of a long absence only the newest posts of each room are told, after a line that says so (spec §5.2).
     fn skips(&self, spans: &[Span], after: Seq) -> Result<(Skips, Vec<Arc<Aside>>), Fault> {
         let now = self.clock.wall();
-        let most = u64::from(self.room_max.load(Ordering::Relaxed));
+        let most = self.room_max.load(Ordering::Relaxed);
         let (mut skips, mut asides) = (Vec::new(), Vec::new());
         for span in spans {
             let Some(room) = self.store.room_of(span.conversation)? else { continue };
             let count = self.store.count_after(span, after, now)?;
-            if count <= most {
+            if count <= u64::from(most) {
                 continue;
             }
-            let Some(first) = self.store.nth_newest(span, most, now)? else { continue };
+            let Some(first) = self.store.nth_newest(span, most)? else { continue };
             skips.push((span.conversation, Seq(first.0 - 1)));
             asides.push(Arc::new(Aside {
-                body: earlier(count - most, &self.start).into(),
+                body: earlier(count - u64::from(most), &self.start).into(),
                 from: room,
                 headers: "".into(),
                 hops: 70,

@@ -207,6 +207,17 @@ impl Focus {
         }
     }
 
+    /// A command that would make a room of the address it is sent to: the focus refuses it if the name is taken.
+    pub fn makes_a_room(&self, said: &Incoming) -> bool {
+        let canonical = |host: &str| self.domains.canonical(host, said.flow.local.ip()).map(str::to_owned);
+        let names = Names { addressed: &said.target, canonical: &canonical };
+        content(said.content_type.as_deref()) == Content::Plain
+            && matches!(
+                parse(&said.body, &self.start, &names),
+                Parsed::Command(Command { deed: Deed::Create { .. } | Deed::Join, .. })
+            )
+    }
+
     /// `imc.always_ok`: old scripts expect 200 whatever became of a command.
     fn forgiving(&self, reply: Reply) -> Reply {
         let ours_to_answer = reply.status < 500 || reply.status >= 600;
@@ -412,7 +423,7 @@ impl Focus {
             return Ok(true);
         }
         let Some(account) = self.store.account(who)? else { return Ok(false) };
-        Ok(account.credentials.is_some() || account.bound || self.registrar.has_proxy())
+        Ok(account.registered || self.registrar.has_proxy())
     }
 
     /// The name is an account's, or reserved by one as `NAME+…`.

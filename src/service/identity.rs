@@ -208,14 +208,13 @@ impl Identity {
             None => None,
         };
         let credentials = known.and_then(|account| account.credentials);
-        let ha1 = match credentials {
-            Some(stored) if stored.realm == realm => Ha1 {
-                md5: stored.md5,
-                md5_domain: stored.md5_domain,
-                sha256: stored.sha256,
-                sha256_domain: stored.sha256_domain,
-            },
-            _ => Ha1::decoy(&self.key, given.username),
+        let decoy = Ha1::decoy(&self.key, given.username);
+        let ha1 = match &credentials {
+            Some(stored) if *stored.realm == *realm => {
+                let forms = [&stored.md5, &stored.md5_domain, &stored.sha256, &stored.sha256_domain];
+                Ha1::from_hex(forms.map(Option::as_deref), &decoy)
+            }
+            _ => decoy,
         };
         let nonce = self.key.check(&realm, given.nonce, self.clock.steady(), NONCE_LIFE);
         let asked = Asked {
@@ -245,9 +244,9 @@ impl Identity {
         counts.take(&proof.nonce, proof.nc, self.clock.steady())
     }
 
-    /// The challenge for a proof that was used before.
+    /// The challenge for a proof that was used before: the password was right, so no user is asked again.
     pub fn replayed(&self, message: &Message<'_>, flow: &Flow) -> Denial {
-        Denial::Challenge { realm: self.realm_for(message, flow), stale: false }
+        Denial::Challenge { realm: self.realm_for(message, flow), stale: true }
     }
 }
 

@@ -168,6 +168,23 @@ impl Ha1 {
         Ha1 { md5, md5_domain, sha256, sha256_domain }
     }
 
+    /// As the store keeps it, in lower-case hex: md5, md5_domain, sha256, sha256_domain.
+    pub fn to_hex(&self) -> [String; 4] {
+        [hex(&self.md5), hex(&self.md5_domain), hex(&self.sha256), hex(&self.sha256_domain)]
+    }
+
+    /// The inverse of [`Ha1::to_hex`]. A form that is missing or unreadable is taken from `decoy`: nobody knows
+    /// a password for it.
+    pub fn from_hex(forms: [Option<&str>; 4], decoy: &Ha1) -> Ha1 {
+        let [md5, md5_domain, sha256, sha256_domain] = forms;
+        Ha1 {
+            md5: md5.and_then(unhex).unwrap_or(decoy.md5),
+            md5_domain: md5_domain.and_then(unhex).unwrap_or(decoy.md5_domain),
+            sha256: sha256.and_then(unhex).unwrap_or(decoy.sha256),
+            sha256_domain: sha256_domain.and_then(unhex).unwrap_or(decoy.sha256_domain),
+        }
+    }
+
     fn hex_for(&self, algorithm: Algorithm, with_domain: bool) -> String {
         match (algorithm, with_domain) {
             (Algorithm::Md5, false) => hex(&self.md5),

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod changes;
+mod lookups;
 mod pages;
 mod rooms;
 mod schema;
