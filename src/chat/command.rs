@@ -379,7 +379,10 @@ pub fn parse<'a>(body: &'a [u8], start: &str, names: &Names<'_>) -> Parsed<'a> {
     }
 }
 
-fn line(input: &[u8]) -> IResult<&[u8], (&[u8], Vec<&[u8]>)> {
+/// A word and what follows it.
+type Line<'a> = (&'a [u8], Vec<&'a [u8]>);
+
+fn line(input: &[u8]) -> IResult<&[u8], Line<'_>> {
     let (rest, line) = take_till(|c| matches!(c, b'\r' | b'\n' | 0)).parse(input)?;
     let word = take_while(|c| !is_blank(c));
     let arg = preceded(take_while1(is_blank), take_till1(is_blank));

@@ -1,1 +1,3 @@
-//! rules
+//! The rules floor, tested without sockets, disk or clock.
+
+mod scenario;
