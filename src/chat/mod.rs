@@ -8,3 +8,4 @@ pub mod dialect;
 pub mod history;
 pub mod room;
 pub mod split;
+pub mod table;
