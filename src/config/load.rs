@@ -77,7 +77,8 @@ pub(super) fn load(
     let Some(path) = file else { return from_text(None, env) };
     let name = path.display().to_string();
     match std::fs::read_to_string(path) {
-        Ok(text) => from_text(Some((&name, &text)), env),
+        Ok(text) => from_text(Some((&name, &text)), env)
+            .map(|(config, warnings)| (Config { file: Some(path.to_path_buf()), ..config }, warnings)),
         Err(e) => Err(ConfigError(vec![Problem {
             place: name,
             key: String::new(),
@@ -312,6 +313,6 @@ pub(super) fn reloaded(running: &Config, fresh: &Config) -> (Config, Vec<String>
             waiting.push(key);
         }
     }
-    let config = build(merged.iter()).expect("two valid configurations mix into a valid one");
-    (config, waiting)
+    let config = build(merged.iter()).expect("values of two configurations make a configuration");
+    (Config { file: running.file.clone(), ..config }, waiting)
 }

@@ -44,6 +44,9 @@ pub struct Config {
     pub limits: Limits,
     pub control: Control,
     pub log: Log,
+    /// The file it was read from; not a key. [`Config::reload`] reads it again.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
 }
 
 /// `[sip]`: listeners, the way out, whom we believe, timers.
@@ -227,6 +230,7 @@ impl Default for Config {
             limits: Limits::default(),
             control: Control::default(),
             log: Log::default(),
+            file: None,
         }
     }
 }
@@ -400,11 +404,28 @@ impl Config {
         load::print(self)
     }
 
+    /// Reads the file again and takes from it what is reloadable.
+    pub fn reload(&self, env: impl Iterator<Item = (String, String)>) -> Result<Reload, ConfigError> {
+        let (fresh, warnings) = load::load(self.file.as_deref(), env)?;
+        let (config, waiting) = self.reloaded(&fresh);
+        Ok(Reload { config, waiting, warnings })
+    }
+
     /// What a reload makes of `self` and the `fresh` file: `self` with the reloadable keys of `fresh`,
     /// and the keys that differ but need a restart.
     pub fn reloaded(&self, fresh: &Config) -> (Config, Vec<String>) {
         load::reloaded(self, fresh)
     }
+}
+
+/// What came of a reload.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Reload {
+    /// The configuration now in effect.
+    pub config: Config,
+    /// Keys that changed but wait for a restart.
+    pub waiting: Vec<String>,
+    pub warnings: Vec<String>,
 }
 
 #[cfg(test)]

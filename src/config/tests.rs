@@ -297,3 +297,18 @@ fn a_reload_takes_what_is_reloadable_and_names_the_rest() {
     assert_eq!(waiting, ["log.format"]);
     assert_eq!(running.reloaded(&running), (running.clone(), Vec::new()));
 }
+
+#[test]
+fn a_reload_reads_the_same_file_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("imcd.toml");
+    std::fs::write(&path, "[limits]\nposts_per_s = 5").unwrap();
+    let (running, _) = Config::load(Some(&path), std::iter::empty()).unwrap();
+    std::fs::write(&path, "domains = [\"example.org\"]\n[limits]\nposts_per_s = 7").unwrap();
+    let reload = running.reload(std::iter::empty()).unwrap();
+    assert_eq!(reload.config.limits.posts_per_s, 7);
+    assert_eq!(reload.config.domains, running.domains);
+    assert_eq!(reload.waiting, ["aliases", "domains"]);
+    std::fs::write(&path, "[limits]\nposts_per_s = -1").unwrap();
+    assert!(reload.config.reload(std::iter::empty()).is_err());
+}
