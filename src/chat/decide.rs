@@ -10,22 +10,12 @@ use bytes::Bytes;
 use super::command::{Command, Deed, Parsed, Right, Topic, Verb, row};
 use super::dialect::{Dialect, Voice};
 use super::room::Role;
+pub use crate::config::WhoMayCreate;
 use crate::refusal::Refusal;
 use crate::types::{Aor, DeviceKey, EntryKind, Member, NewEntry, Place, Room, RoomChange, UnixMs};
 
 /// How long a repeated invitation is not sent again (spec §4).
 const INVITE_AGAIN_MS: UnixMs = 3_600_000;
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum WhoMayCreate {
-    /// Whoever may speak here.
-    #[default]
-    Everybody,
-    /// Accounts of ours.
-    Accounts,
-    /// Nobody but the management.
-    Admins,
-}
 
 /// How rooms are run here, and the request that is decided.
 #[derive(Clone)]
@@ -215,6 +205,12 @@ fn drop_of(member: &Member, hears: bool) -> RoomChange {
     RoomChange::Drop { who: member.who.clone(), hears }
 }
 
+/// The invited becomes a member. He is listed anew, for lists are in the order of joining.
+fn let_in(member: &Member) -> [RoomChange; 2] {
+    let admit = RoomChange::Admit { who: member.who.clone(), flags: Role::Member.flags(), invited: None };
+    [drop_of(member, false), admit]
+}
+
 fn given(member: &Member, role: Role) -> RoomChange {
     RoomChange::SetFlags { who: member.who.clone(), flags: role.flags() }
 }
@@ -391,7 +387,7 @@ impl Case<'_> {
         if let Some(inviter) = inviter_of(room, me).filter(|inviter| !room.hears(inviter)) {
             entries.push(self.told(&inviter, joined));
         }
-        Ok(Decision { changes: vec![given(me, Role::Member)], entries, ..yes() })
+        Ok(Decision { changes: let_in(me).into(), entries, ..yes() })
     }
 
     fn reject(&self, room: &Room, me: &Member) -> Verdict {
@@ -436,16 +432,16 @@ impl Case<'_> {
     }
 
     fn add(&self, room: &Room, user: &Aor) -> Verdict {
-        let change = match room.find(user) {
-            Some(member) if member.role() == Role::Invited => given(member, Role::Member),
+        let changes = match room.find(user) {
+            Some(member) if member.role() == Role::Invited => let_in(member).into(),
             Some(member) => return Err(no(Refusal::ALREADY_THERE, self.voice.is_in_already(&member.who))),
             None => {
                 self.check_user(self.voice.could_not_add(user))?;
                 self.check_capacity(room)?;
-                RoomChange::Admit { who: user.clone(), flags: Role::Member.flags(), invited: None }
+                vec![RoomChange::Admit { who: user.clone(), flags: Role::Member.flags(), invited: None }]
             }
         };
-        Ok(Decision { changes: vec![change], entries: vec![self.said(self.voice.joined(user))], ..yes() })
+        Ok(Decision { changes, entries: vec![self.said(self.voice.joined(user))], ..yes() })
     }
 
     fn listed<'r>(&self, room: &'r Room, user: &Aor) -> Result<&'r Member, Refused> {

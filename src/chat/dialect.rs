@@ -7,17 +7,8 @@
 use super::command::{COMMANDS, Row, row};
 use super::room::Role;
 use super::split::{PART_BYTES, parts};
+pub use crate::config::Dialect;
 use crate::types::{Aor, Room};
-
-/// Whose words are spoken.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub enum Dialect {
-    /// Kamailio 5.3 and later.
-    #[default]
-    Kamailio,
-    /// OpenSER 1.x, OpenSIPS.
-    Openser,
-}
 
 /// Longest word of a user that is shown back to him, in characters.
 const SHOWN: usize = 32;

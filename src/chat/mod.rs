@@ -13,4 +13,5 @@ pub mod render;
 pub mod room;
 pub mod shard;
 pub mod split;
+pub mod table;
 pub mod wheel;

