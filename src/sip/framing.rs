@@ -6,7 +6,8 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::message::{Limits, Lines, Name, content_length, split_row};
+use super::lines::{Lines, content_length, split_row};
+use super::message::{Limits, MAX_HEADERS, Name};
 
 /// What a stream holds next.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -97,7 +98,7 @@ impl Framer {
         if head > self.limits.header_block {
             return Err((513, "Header Section Too Large"));
         }
-        let body = body_length(&self.buffer[..head]).map_err(|reason| (400, reason))?;
+        let body = body_length(&self.buffer[..head], &self.limits)?;
         if body > self.limits.body {
             return Err((413, "Message Too Large"));
         }
@@ -118,13 +119,14 @@ impl Framer {
 
 /// What Content-Length says, if it says one thing (RFC 3261 §20.14). Lines are seen as the scanner sees them;
 /// one that another reader may see differently is refused, because behind it a second message could hide.
-fn body_length(head: &[u8]) -> Result<usize, &'static str> {
+fn body_length(head: &[u8], limits: &Limits) -> Result<usize, (u16, &'static str)> {
     let mut lines = Lines { head, at: 0 };
     let mut length = None;
     let mut first = true;
+    let mut rows = 0;
     while let Some(line) = lines.next() {
         if line.bare {
-            return Err("Bare CR or LF");
+            return Err((400, "Bare CR or LF"));
         }
         if line.text.is_empty() {
             break;
@@ -136,15 +138,20 @@ fn body_length(head: &[u8]) -> Result<usize, &'static str> {
             // The scanner refuses the message; its end is not in doubt.
             continue;
         };
+        rows += 1;
+        // The scanner keeps no more rows, so Content-Length could be among those that it drops.
+        if rows > limits.headers.min(MAX_HEADERS) {
+            return Err((513, "Too Many Headers"));
+        }
         if Name::of(name) == Name::ContentLength {
-            let this = content_length(value)?;
+            let this = content_length(value).map_err(|reason| (400, reason))?;
             if length.is_some_and(|l| l != this) {
-                return Err("Header Repeated with Another Value");
+                return Err((400, "Header Repeated with Another Value"));
             }
             length = Some(this);
         }
     }
-    length.ok_or("Content-Length Missing")
+    length.ok_or((400, "Content-Length Missing"))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ pub mod endpoint;
 pub mod framing;
 pub mod grammar;
 pub mod header;
+mod lines;
 pub mod message;
 pub mod name;
 pub mod transaction;

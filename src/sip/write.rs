@@ -9,13 +9,15 @@ use super::grammar::is_token;
 use super::header::{Via, split_commas};
 use super::message::{Message, Name};
 
-/// `name: value` and CRLF. Controls in the value become spaces, what is no token in the name `-`.
+/// `name: value` and CRLF. Controls in the value become spaces, what is no token in the name `-`; an empty name
+/// is `-`.
 pub fn header(out: &mut Vec<u8>, name: &str, value: &str) {
     header_bytes(out, name, value.as_bytes());
 }
 
 /// [`header`] with a value that need not be UTF-8.
 pub fn header_bytes(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    let name = if name.is_empty() { "-" } else { name };
     out.extend(name.bytes().map(|c| if is_token(&[c]) { c } else { b'-' }));
     out.extend_from_slice(b": ");
     guarded(out, value);

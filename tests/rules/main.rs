@@ -2,5 +2,7 @@
 
 mod conformance;
 mod endpoint;
+mod hostile;
 mod net;
 mod rig;
+mod wire;
