@@ -181,8 +181,8 @@ impl Endpoint {
         }
         if let Some(answer) = self.completed.get(key) {
             let bytes = match answer {
-                Answer::Whole(bytes) => bytes.clone(),
-                Answer::Plain(status) => Rows::of(&asked).plain(*status, &self.identity.tag(key)),
+                Answer::Whole(bytes) => bytes,
+                Answer::Plain(status) => Rows::of(&asked).plain(status, &self.identity.tag(key)),
             };
             out.push(Transmit { to: asked.reply_to(), bytes });
             return Received::Nothing;
@@ -247,7 +247,7 @@ impl Endpoint {
                 if keep == Keep::Cached && !pending.stream {
                     let plain = pending.rows.is_plain(status, &self.identity.tag(key), &bytes);
                     let answer = if plain { Answer::Plain(status) } else { Answer::Whole(bytes.clone()) };
-                    self.completed.keep(key, answer, now + self.config.timers.patience());
+                    self.completed.keep(now, self.config.timers.patience(), key, answer);
                 }
                 out.push(Transmit { to: pending.to, bytes });
             }

@@ -1,4 +1,4 @@
-//! The rules floor, tested without sockets, disk or clock.
+//! Rules tested pure: no daemon, no network, virtual time.
 
 mod conformance;
 mod digest;

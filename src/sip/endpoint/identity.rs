@@ -20,6 +20,13 @@ pub struct TxKey {
     low: u64,
 }
 
+impl TxKey {
+    /// Half of it, as an index: which of two happen to share it the whole key tells.
+    pub(super) fn index(self) -> u64 {
+        self.low
+    }
+}
+
 impl Hash for TxKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
         // Already the outcome of a keyed hash: half of it will do.
@@ -113,6 +120,14 @@ impl Identity {
         hash.part(from_tag.as_bytes());
         hash.part(call.as_bytes());
         hash.number(cseq.into());
+        hash.finish()
+    }
+
+    /// Any number of keys, for tests of tables.
+    #[cfg(test)]
+    pub(super) fn numbered(&self, number: u64) -> TxKey {
+        let mut hash = Parts::new(&self.secret, Kind::Branch);
+        hash.number(number);
         hash.finish()
     }
 
