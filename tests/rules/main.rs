@@ -1,1 +1,3 @@
 //! rules
+
+mod store;
