@@ -31,8 +31,9 @@ fn main() -> ExitCode {
     let file = arguments.config.or_else(|| Path::new(DEFAULT_FILE).exists().then(|| DEFAULT_FILE.into()));
     let name = file.as_ref().map_or("built-in defaults".into(), |f| f.display().to_string());
     // What is not Unicode cannot be a value of ours.
-    let env = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
-    let (config, warnings) = match Config::load(file.as_deref(), env) {
+    let env = || std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+    let read = move || Config::load(file.as_deref(), env());
+    let (config, warnings) = match read() {
         Ok(loaded) => loaded,
         Err(e) => {
             eprintln!("{e}");
@@ -50,7 +51,7 @@ fn main() -> ExitCode {
         print!("{}", config.print());
         return ExitCode::SUCCESS;
     }
-    match imcd::server::run(config) {
+    match imcd::server::run(config, Box::new(read)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
             eprintln!("imcd: {fault}");

@@ -20,7 +20,7 @@ pub struct Names<'a> {
     /// The address that the command was sent to; its domain completes a bare word.
     pub addressed: &'a Aor,
     /// The served domain that a host is a spelling of; `None` for a foreign host.
-    pub canonical: &'a dyn Fn(&str) -> Option<String>,
+    pub canonical: &'a (dyn Fn(&str) -> Option<String> + Sync),
 }
 
 impl Names<'_> {

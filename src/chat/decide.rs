@@ -36,7 +36,7 @@ pub struct Ctx<'a> {
     /// Header lines for what the room says because of it (In-Reply-To), each ended by CRLF, already checked.
     pub headers: Arc<str>,
     /// Whether a domain is served here.
-    pub served: &'a dyn Fn(&str) -> bool,
+    pub served: &'a (dyn Fn(&str) -> bool + Sync),
 }
 
 impl Ctx<'_> {

@@ -75,11 +75,9 @@ impl Inbox {
 /// What the thread hands to the floors below and above it. All calls return at once.
 pub trait House: Send + Sync + 'static {
     /// A request that may be refused without looking anything up: the answer, or `None`.
-    fn screen(&self, message: &Message<'_>, flow: &Flow) -> Option<Bytes>;
-    /// A new request. It is answered through `shard`'s inbox.
-    fn request(&self, shard: usize, key: TxKey, flow: Flow, bytes: Bytes);
-    /// The answer to something that could not be framed on a stream; `None`: nothing can be said.
-    fn broken(&self, head: &[u8], flow: &Flow, status: u16, reason: &'static str) -> Option<Bytes>;
+    fn screen(&self, message: &Message<'_>, flow: &Flow, tag: &str) -> Option<Bytes>;
+    /// A new request. It is answered through `shard`'s inbox; `tag` goes into To.
+    fn request(&self, shard: usize, key: TxKey, flow: Flow, bytes: Bytes, tag: String);
     fn event(&self, shard: usize, event: Event);
     fn positions(&self, moved: Vec<(AccountId, DeviceKey, Seq)>);
 }
@@ -137,6 +135,7 @@ impl Driver {
             out: Outgoing::default(),
             events: Vec::new(),
             transmits: Vec::new(),
+            closing: Vec::new(),
             mail: Vec::new(),
             moved: Vec::new(),
             buffer: vec![0; 65_536],
@@ -225,9 +224,7 @@ impl Driver {
                 self.endpoint.respond(now.at, key, bytes, keep, &mut work.transmits);
             }
             Mail::Stream { flow, bytes, broken: Some((status, reason)) } => {
-                if let (Some(conn), Some(answer)) = (flow.conn, self.house.broken(&bytes, &flow, status, reason)) {
-                    self.streams.send(conn, &answer, None);
-                }
+                self.endpoint.refuse(flow, &bytes, status, reason, &mut work.transmits);
             }
             Mail::Stream { flow, bytes, broken: None } => self.message(now, flow, bytes, work),
             Mail::Stop => {}
@@ -296,6 +293,11 @@ impl Driver {
     fn scanned(&mut self, now: Now, flow: Flow, bytes: &[u8], owned: Option<Bytes>, work: &mut Work) {
         match self.endpoint.receive(now.at, flow, bytes, &mut work.transmits) {
             Received::Nothing => {}
+            Received::Broken => {
+                if let Some(conn) = flow.conn {
+                    work.closing.push(conn);
+                }
+            }
             Received::Response(message) => {
                 let branch = message.top_via().and_then(|via| via.branch).and_then(|b| self.ids.read_branch(b));
                 if let (Some(branch), Some(status)) = (branch, message.code()) {
@@ -307,15 +309,18 @@ impl Driver {
                     }
                 }
             }
-            Received::Request { key, message } => match self.house.screen(&message, &flow) {
-                Some(answer) => {
-                    self.endpoint.respond(now.at, key, answer, Keep::Stateless, &mut work.transmits);
+            Received::Request { key, message } => {
+                let tag = self.endpoint.tag(key);
+                match self.house.screen(&message, &flow, tag.as_str()) {
+                    Some(answer) => {
+                        self.endpoint.respond(now.at, key, answer, Keep::Stateless, &mut work.transmits);
+                    }
+                    None => {
+                        let bytes = owned.unwrap_or_else(|| Bytes::copy_from_slice(bytes));
+                        self.house.request(self.index, key, flow, bytes, tag.as_str().to_owned());
+                    }
                 }
-                None => {
-                    let bytes = owned.unwrap_or_else(|| Bytes::copy_from_slice(bytes));
-                    self.house.request(self.index, key, flow, bytes);
-                }
-            },
+            }
         }
     }
 
@@ -328,6 +333,9 @@ impl Driver {
                 }
                 Dest::Connect(to) => self.streams.send_to(to, &bytes, None),
             }
+        }
+        for conn in work.closing.drain(..) {
+            self.streams.close(conn);
         }
         // A failed send is an input that may send again: a few rounds at most, each entry fails once.
         for _ in 0..4 {
@@ -387,6 +395,8 @@ struct Work {
     out: Outgoing,
     events: Vec<Event>,
     transmits: Vec<Transmit>,
+    /// Connections to close when what was answered is on its way.
+    closing: Vec<ConnId>,
     mail: Vec<Mail>,
     moved: Vec<(AccountId, DeviceKey, Seq)>,
     buffer: Vec<u8>,

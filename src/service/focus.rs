@@ -237,7 +237,7 @@ impl Focus {
         Ok(if belongs { Reply::ok() } else { Refusal::NOT_A_MEMBER.into() })
     }
 
-    fn ctx<'a>(&'a self, said: &Incoming, rules: &Rules, served: &'a dyn Fn(&str) -> bool) -> Ctx<'a> {
+    fn ctx<'a>(&'a self, said: &Incoming, rules: &Rules, served: &'a (dyn Fn(&str) -> bool + Sync)) -> Ctx<'a> {
         let now = self.clock.wall();
         Ctx {
             dialect: self.dialect,

@@ -1,5 +1,7 @@
 //! Questions that come up now and then: whose conversation is this, who has to be reached, which invitation is old.
 
+use std::sync::Arc;
+
 use rusqlite::OptionalExtension;
 
 use super::rooms::address;
@@ -11,7 +13,7 @@ use crate::types::{AccountId, Aor, ConvId, Face, UnixMs};
 
 impl Store {
     /// The room that a conversation is or was of; `None` for a mailbox.
-    pub fn room_of(&self, conversation: ConvId) -> Result<Option<Face>, Fault> {
+    pub fn room_of(&self, conversation: ConvId) -> Result<Option<Arc<Face>>, Fault> {
         let found = self.0.shared.readers.ask(|conn| {
             conn.prepare_cached("SELECT address, title FROM conversation WHERE id = ?1 AND kind = 1")?
                 .query_row([conversation.0], |row| {

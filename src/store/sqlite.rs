@@ -55,7 +55,6 @@ pub(super) fn wants_reopen(error: &rusqlite::Error) -> bool {
             ErrorCode::DatabaseBusy
                 | ErrorCode::DatabaseLocked
                 | ErrorCode::DiskFull
-                | ErrorCode::ReadOnly
                 | ErrorCode::OutOfMemory
         )
     )

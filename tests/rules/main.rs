@@ -8,4 +8,5 @@ mod net;
 mod registration;
 mod rig;
 mod scenario;
+mod store;
 mod wire;

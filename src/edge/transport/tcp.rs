@@ -124,6 +124,13 @@ impl Streams {
         queue.is_some_and(|queue| queue.try_send((Bytes::copy_from_slice(bytes), branch)).is_ok())
     }
 
+    /// Closes a connection after what was sent over it so far.
+    pub fn close(&self, conn: ConnId) {
+        let queue = self.conns.get(&conn).map(|known| known.queue.clone());
+        // A queue that is full belongs to a peer that does not read: idle time-outs end it.
+        let _ = queue.map(|queue| queue.try_send((Bytes::new(), None)));
+    }
+
     /// Sends over a connection to `to`, opening one if need be. What does not leave is reported as failed.
     pub fn send_to(self: &Arc<Self>, to: SocketAddr, bytes: &[u8], branch: Option<Branch>) {
         let message = (Bytes::copy_from_slice(bytes), branch);
@@ -304,8 +311,12 @@ impl Streams {
 
 type Inbox = mpsc::Receiver<(Bytes, Option<Branch>)>;
 
+/// Writes what is queued, until nothing comes any more or an empty message asks to close.
 async fn send_all(write: &mut OwnedWriteHalf, inbox: &mut Inbox) -> io::Result<()> {
     while let Some((bytes, _)) = inbox.recv().await {
+        if bytes.is_empty() {
+            break;
+        }
         write.write_all(&bytes).await?;
     }
     Ok(())
