@@ -212,13 +212,18 @@ fn ask(prompt: &str) -> Result<String, Failure> {
     let refused = |e: nix::Error| Failure::Usage(format!("cannot silence the terminal: {e}"));
     let loud = tcgetattr(&stdin).map_err(refused)?;
     let mut silent = loud.clone();
-    silent.local_flags.remove(LocalFlags::ECHO);
+    // Without signals: an interrupt would leave the terminal silent.
+    silent.local_flags.remove(LocalFlags::ECHO | LocalFlags::ISIG);
     silent.local_flags.insert(LocalFlags::ECHONL);
+    // Silence first: what is typed at the prompt must not be shown, nor thrown away.
+    tcsetattr(&stdin, SetArg::TCSADRAIN, &silent).map_err(refused)?;
     eprint!("{prompt}");
-    tcsetattr(&stdin, SetArg::TCSAFLUSH, &silent).map_err(refused)?;
     let answer = one_line(&mut stdin.lock());
-    tcsetattr(&stdin, SetArg::TCSAFLUSH, &loud).map_err(refused)?;
-    answer
+    tcsetattr(&stdin, SetArg::TCSADRAIN, &loud).map_err(refused)?;
+    match answer? {
+        text if text.contains('\u{3}') => Err(Failure::Usage("given up".into())),
+        text => Ok(text),
+    }
 }
 
 fn one_line(from: &mut impl BufRead) -> Result<String, Failure> {

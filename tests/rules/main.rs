@@ -1,12 +1,18 @@
 //! Rules tested pure: no daemon, no network, virtual time.
+#![allow(clippy::unwrap_used)]
 
+mod command_line;
 mod conformance;
 mod digest;
 mod endpoint;
+mod floors;
+mod habits;
 mod hostile;
+mod imcctl;
 mod net;
 mod registration;
 mod rig;
 mod scenario;
+mod sources;
 mod store;
 mod wire;

@@ -1,0 +1,137 @@
+//! imcctl as its users meet it: words in, table or JSON out, and an exit code. The daemon is a scripted one.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::thread;
+
+use serde_json::{Value, json};
+
+fn imcctl(dir: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_imcctl"));
+    // Of variables that would lead it to another daemon, none.
+    let ours = std::env::vars_os().map(|(name, _)| name).filter(|n| n.to_string_lossy().starts_with("IMCD_"));
+    for name in ours {
+        command.env_remove(name);
+    }
+    command.current_dir(dir).args(args).stdin(Stdio::null());
+    command
+}
+
+fn said(output: &Output) -> (String, String, Option<i32>) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (text(&output.stdout), text(&output.stderr), output.status.code())
+}
+
+/// Runs imcctl against a daemon that answers `reply`; gives what it was asked, and what imcctl said.
+fn run(args: &[&str], reply: Value, stdin: Option<&str>) -> (Value, (String, String, Option<i32>)) {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("test.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let daemon = thread::spawn(move || {
+        let mut stream = BufReader::new(listener.accept().unwrap().0);
+        let mut line = String::new();
+        stream.read_line(&mut line).unwrap();
+        let request: Value = serde_json::from_str(&line).unwrap();
+        let mut reply = reply;
+        reply["jsonrpc"] = "2.0".into();
+        reply["id"] = request["id"].clone();
+        writeln!(stream.get_mut(), "{reply}").unwrap();
+        request
+    });
+    let mut command = imcctl(dir.path(), args);
+    command.env("IMCD_SOCKET", &socket).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(stdin.unwrap_or_default().as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    (daemon.join().unwrap(), said(&output))
+}
+
+#[test]
+fn a_list_is_a_table_for_people_and_json_for_scripts() {
+    let rooms = json!([
+        {"room": "team@example.org", "title": "", "owner": "alice@example.org", "private": true, "members": 12, "invited": 0},
+        {"room": "x@example.org", "title": "Böse\u{1b}[2J", "owner": "", "private": false, "members": 0, "invited": 3},
+    ]);
+    let reply = json!({ "result": rooms });
+    let (request, (out, err, code)) = run(&["rooms"], reply.clone(), None);
+    assert_eq!((&request["method"], &request["params"]), (&json!("room.list"), &json!({})));
+    assert_eq!(
+        out,
+        "ROOM              TITLE     OWNER              PRIVATE  MEMBERS  INVITED\n\
+         team@example.org            alice@example.org  yes      12       0\n\
+         x@example.org     Böse\u{fffd}[2J                     no       0        3\n"
+    );
+    assert_eq!((err.as_str(), code), ("", Some(0)));
+    let (request, (out, _, code)) = run(&["room", "list", "example.org", "--json"], reply, None);
+    assert_eq!(request["params"], json!({"domain": "example.org"}));
+    assert_eq!((serde_json::from_str::<Value>(&out).unwrap(), code), (rooms, Some(0)));
+}
+
+#[test]
+fn an_object_is_shown_line_by_line() {
+    let (request, (out, ..)) =
+        run(&["members", "team"], json!({"result": [{"user": "a@b", "role": "owner"}]}), None);
+    assert_eq!((&request["method"], &request["params"]), (&json!("member.list"), &json!({"room": "team"})));
+    assert_eq!(out, "USER  ROLE\na@b   owner\n");
+    let (_, (out, ..)) = run(&["account", "remove", "a@b"], json!({"result": {"account": "a@b"}}), None);
+    assert_eq!(out, "account  a@b\n");
+    let (_, (out, ..)) = run(&["server", "version"], json!({"result": "imcd 9"}), None);
+    assert_eq!(out, "imcd 9\n");
+}
+
+#[test]
+fn a_password_comes_from_the_option_or_from_standard_input() {
+    let done = json!({"result": {"account": "alice@example.org"}});
+    let wanted = json!({"account": "alice@example.org", "password": "se cret"});
+    for (args, stdin) in [
+        (&["account", "add", "alice@example.org", "--password", "se cret"][..], None),
+        (&["account", "add", "alice@example.org"][..], Some("se cret\r\nrest")),
+        (&["account.add", "alice@example.org", "se cret"][..], None),
+    ] {
+        let (request, (_, _, code)) = run(args, done.clone(), stdin);
+        assert_eq!((&request["method"], &request["params"], code), (&json!("account.add"), &wanted, Some(0)));
+    }
+    let (request, _) = run(&["account", "passwd", "alice"], done, Some("new\n"));
+    assert_eq!(request["params"], json!({"account": "alice", "password": "new"}));
+}
+
+#[test]
+fn the_exit_code_tells_a_refusal_from_wrong_usage() {
+    let error = |code: i64| json!({"error": {"code": code, "message": "no", "data": "because"}});
+    for (code, exit) in [(404, 1), (403, 1), (500, 1), (-32602, 2), (-32601, 2)] {
+        let (_, (out, err, got)) = run(&["room", "show", "x"], error(code), None);
+        assert_eq!((out.as_str(), got), ("", Some(exit)), "{code}");
+        assert!(err.starts_with("imcctl: no: because"), "{err}");
+    }
+}
+
+#[test]
+fn without_a_daemon_or_a_command_it_says_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    for (args, told) in [
+        (&["rooms", "--socket", "./imcd.sock"][..], "imcctl: no daemon at ./imcd.sock (is imcd running?)"),
+        (&["room"], "imcctl: room needs one of: list, show"),
+        (&["dance"], "imcctl: unknown command dance; imcctl --help lists all"),
+        (&["room", "show"], "imcctl: an argument is missing; usage: imcctl room show ROOM"),
+        (&["room", "show", "a", "b"], "imcctl: too many arguments; usage: imcctl room show ROOM"),
+        (&["rooms", "--password", "x"], "imcctl: room list takes no --password"),
+        (&["rooms", "--config", "none.toml"], "imcctl: none.toml: cannot be read"),
+        (&[], "imcctl: no command"),
+        (&["rooms", "--nonsense"], "error: unexpected argument"),
+    ] {
+        let (_, err, code) = said(&imcctl(dir.path(), args).output().unwrap());
+        assert!(err.starts_with(told), "{args:?}: {err}");
+        assert_eq!(code, Some(2), "{args:?}");
+    }
+}
+
+#[test]
+fn the_socket_is_found_through_the_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("imcd.toml"), "run_dir = \"run\"\n[control]\nsocket = \"c.sock\"")
+        .unwrap();
+    let (_, err, _) = said(&imcctl(dir.path(), &["rooms", "--config", "imcd.toml"]).output().unwrap());
+    assert_eq!(err, "imcctl: no daemon at run/c.sock (is imcd running?)\n");
+}
