@@ -205,6 +205,16 @@ impl Rig {
         self.out.drain(..).map(|sent| Reply { at, to: sent.to, text: text(&sent.bytes) }).collect()
     }
 
+    /// [`Rig::sent`] for answers that need not be UTF-8.
+    pub fn sent_bytes(&mut self) -> Vec<Transmit> {
+        std::mem::take(&mut self.out)
+    }
+
+    /// A caller answers who has not kept the request.
+    pub fn answers_from_memory(&mut self, key: TxKey, answer: write::Response<'_>) {
+        self.endpoint.answer(self.now, key, answer, Keep::Cached, &mut self.out);
+    }
+
     /// Puts a request that must be answered at once by exactly one message, and keep no state.
     pub fn refused(&mut self, flow: Flow, bytes: &[u8]) -> Reply {
         let before = self.endpoint.pending() + self.endpoint.completed();
