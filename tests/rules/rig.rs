@@ -263,6 +263,7 @@ impl Rig {
         while let Some(due) = self.endpoint.due().filter(|due| *due <= end) {
             self.now = due.max(self.now);
             self.endpoint.on_due(self.now, &mut self.out);
+            assert!(self.endpoint.due().is_none_or(|next| next > self.now), "a timer that does not go away");
             sent.extend(self.sent());
         }
         self.now = end;
