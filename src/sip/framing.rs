@@ -7,7 +7,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::lines::{Lines, content_length, split_row};
-use super::message::{Limits, MAX_HEADERS, Name};
+use super::message::{Limits, Name};
 
 /// What a stream holds next.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -89,13 +89,13 @@ impl Framer {
         let from = self.searched.saturating_sub(3);
         let Some(hit) = memchr::memmem::find(&self.buffer[from..], b"\r\n\r\n") else {
             self.searched = self.buffer.len();
-            return match self.buffer.len() > self.limits.header_block {
+            return match self.buffer.len() > self.limits.block() {
                 true => Err((513, "Header Section Too Large")),
                 false => Ok(None),
             };
         };
         let head = from + hit + 4;
-        if head > self.limits.header_block {
+        if head > self.limits.block() {
             return Err((513, "Header Section Too Large"));
         }
         let body = body_length(&self.buffer[..head], &self.limits)?;
@@ -110,7 +110,7 @@ impl Framer {
 
     fn give_up(&mut self, status: u16, reason: &'static str) -> Frame {
         self.lost = true;
-        let end = self.buffer.len().min(self.limits.header_block);
+        let end = self.buffer.len().min(self.limits.block());
         let head = self.buffer.split_to(end).freeze();
         self.buffer = BytesMut::new();
         Frame::Bad { head, status, reason }
@@ -140,7 +140,7 @@ fn body_length(head: &[u8], limits: &Limits) -> Result<usize, (u16, &'static str
         };
         rows += 1;
         // The scanner keeps no more rows, so Content-Length could be among those that it drops.
-        if rows > limits.headers.min(MAX_HEADERS) {
+        if rows > limits.rows() {
             return Err((513, "Too Many Headers"));
         }
         if Name::of(name) == Name::ContentLength {

@@ -140,22 +140,47 @@ pub fn number(text: &[u8]) -> Result<u32, bool> {
     Ok(value)
 }
 
-/// A place in a header value that moves forward.
+/// Length of the run of token characters that `text` starts with.
+pub fn token_len(text: &[u8]) -> usize {
+    text.iter().take_while(|c| CLASS[**c as usize] & TOKEN != 0).count()
+}
+
+/// Length of the quoted-string, quotes included, that `text` starts with. `None` if it is not closed.
+pub fn quoted_len(text: &[u8]) -> Option<usize> {
+    if text.first() != Some(&b'"') {
+        return None;
+    }
+    let mut at = 1;
+    loop {
+        at += memchr::memchr2(b'"', b'\\', &text[at..])? + 1;
+        if text[at - 1] == b'"' {
+            return Some(at);
+        }
+        // A quoted-pair never hides a line end (RFC 3261 §25.1).
+        if text.get(at).is_none_or(|c| *c == b'\r' || *c == b'\n') {
+            return None;
+        }
+        at += 1;
+    }
+}
+
+/// A place in a header value that moves forward. It stands between characters, never inside one: every run
+/// is of ASCII.
 pub struct Cursor<'a> {
-    pub text: &'a [u8],
-    pub at: usize,
+    text: &'a str,
+    at: usize,
 }
 
 impl<'a> Cursor<'a> {
-    pub fn new(text: &'a [u8]) -> Cursor<'a> {
+    pub fn new(text: &'a str) -> Cursor<'a> {
         Cursor { text, at: 0 }
     }
 
     pub fn peek(&self) -> Option<u8> {
-        self.text.get(self.at).copied()
+        self.text.as_bytes().get(self.at).copied()
     }
 
-    pub fn rest(&self) -> &'a [u8] {
+    pub fn rest(&self) -> &'a str {
         &self.text[self.at..]
     }
 
@@ -171,47 +196,27 @@ impl<'a> Cursor<'a> {
         hit
     }
 
-    fn run(&mut self, class: u8) -> &'a [u8] {
+    fn run(&mut self, class: u8) -> &'a str {
         let from = self.at;
-        while self.peek().is_some_and(|c| CLASS[c as usize] & class != 0) {
-            self.at += 1;
-        }
+        let run = self.text.as_bytes()[from..].iter().take_while(|c| CLASS[**c as usize] & class != 0);
+        self.at += run.count();
         &self.text[from..self.at]
     }
 
     pub fn token(&mut self) -> Option<&'a str> {
-        ascii(self.run(TOKEN)).filter(|t| !t.is_empty())
+        Some(self.run(TOKEN)).filter(|t| !t.is_empty())
     }
 
-    pub fn take_while(&mut self, keep: impl Fn(u8) -> bool) -> &'a [u8] {
+    pub fn digits(&mut self) -> &'a str {
         let from = self.at;
-        while self.peek().is_some_and(&keep) {
+        while self.peek().is_some_and(|c| c.is_ascii_digit()) {
             self.at += 1;
         }
         &self.text[from..self.at]
     }
 
-    /// A quoted-string with its quotes; stands behind it after. `None` if it is not closed.
-    pub fn quoted(&mut self) -> Option<&'a [u8]> {
-        let from = self.at;
-        if !self.eat(b'"') {
-            return None;
-        }
-        loop {
-            let hit = memchr::memchr2(b'"', b'\\', self.rest())?;
-            self.at += hit + 1;
-            if self.text[self.at - 1] == b'"' {
-                return Some(&self.text[from..self.at]);
-            }
-            // A quoted-pair never hides a line end (RFC 3261 §25.1).
-            if self.peek().is_none_or(|c| c == b'\r' || c == b'\n') {
-                return None;
-            }
-            self.at += 1;
-        }
-    }
-
-    /// The next `;name[=value]`; `Ok(None)` at the end.
+    /// The next `;name[=value]`; `Ok(None)` at the end. A quoted value has its quotes.
+    #[inline]
     pub fn param(&mut self) -> Result<Option<(&'a str, Option<&'a str>)>, Bad> {
         self.skip_lws();
         if self.peek().is_none() {
@@ -227,14 +232,17 @@ impl<'a> Cursor<'a> {
             return Ok(Some((name, None)));
         }
         self.skip_lws();
-        let value = match self.peek() {
-            Some(b'"') => self.quoted().ok_or(Bad("Unterminated Quote"))?,
-            _ => self.run(PARAM),
+        let value = if self.peek() == Some(b'"') {
+            let length = quoted_len(self.rest().as_bytes()).ok_or(Bad("Unterminated Quote"))?;
+            self.at += length;
+            &self.text[self.at - length..self.at]
+        } else {
+            self.run(PARAM)
         };
-        match std::str::from_utf8(value) {
-            Ok(value) if !value.is_empty() => Ok(Some((name, Some(value)))),
-            _ => Err(Bad("Bad Parameter Value")),
+        if value.is_empty() {
+            return Err(Bad("Bad Parameter Value"));
         }
+        Ok(Some((name, Some(value))))
     }
 }
 

@@ -5,7 +5,8 @@
 
 use std::borrow::Cow;
 
-use super::grammar::{Bad, Cursor, ascii, is_lws, trim};
+pub use super::grammar::Bad;
+use super::grammar::{Cursor, is_lws, quoted_len, trim};
 use super::message::{Message, Name};
 use super::uri::{Uri, host_end, port};
 
@@ -32,36 +33,49 @@ impl<'a> Iterator for Commas<'a> {
 
     fn next(&mut self) -> Option<&'a [u8]> {
         let value = self.rest?;
-        let mut cursor = Cursor::new(value);
-        loop {
-            match cursor.peek() {
-                None => break self.rest = None,
-                Some(b',') => break self.rest = Some(&value[cursor.at + 1..]),
-                // Not closed: all that follows belongs to it.
-                Some(b'"') if cursor.quoted().is_none() => cursor.at = value.len(),
-                Some(b'"') => {}
-                Some(b'<') => {
-                    let close = memchr::memchr(b'>', cursor.rest());
-                    cursor.at = close.map_or(value.len(), |close| cursor.at + close + 1);
-                }
-                Some(_) => cursor.at += 1,
-            }
-        }
-        Some(trim(&value[..cursor.at]))
+        let mut at = 0;
+        // What is not closed takes all that follows.
+        self.rest = loop {
+            let Some(hit) = memchr::memchr3(b',', b'"', b'<', &value[at..]) else {
+                at = value.len();
+                break None;
+            };
+            at += hit;
+            at += match value[at] {
+                b',' => break Some(&value[at + 1..]),
+                b'"' => quoted_len(&value[at..]).unwrap_or(value.len() - at),
+                _ => memchr::memchr(b'>', &value[at..]).map_or(value.len() - at, |close| close + 1),
+            };
+        };
+        Some(trim(&value[..at]))
     }
 }
 
 /// The `;name=value` list of a header value.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Params<'a> {
-    text: &'a [u8],
+    text: &'a str,
+    count: usize,
 }
 
 impl<'a> Params<'a> {
-    fn parse(text: &'a [u8]) -> Result<Params<'a>, Bad> {
+    /// Reads all; shows each to `see`.
+    fn parse(text: &'a str, mut see: impl FnMut(&'a str, Option<&'a str>)) -> Result<Params<'a>, Bad> {
         let mut cursor = Cursor::new(text);
-        while cursor.param()?.is_some() {}
-        Ok(Params { text })
+        let mut count = 0;
+        while let Some((name, value)) = cursor.param()? {
+            see(name, value);
+            count += 1;
+        }
+        Ok(Params { text, count })
+    }
+
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
     }
 
     /// In order, values raw: a quoted-string still has its quotes.
@@ -118,37 +132,23 @@ impl<'a> NameAddr<'a> {
     /// Reads one value. Without `<>` a URI ends at `;` and may hold neither `?` nor `,` (RFC 3261 §20.10).
     pub fn parse(value: &'a [u8]) -> Result<NameAddr<'a>, Bad> {
         let value = trim(value);
-        let mut cursor = Cursor::new(value);
-        let display = if cursor.peek() == Some(b'"') {
-            let quoted = cursor.quoted().ok_or(Bad("Unterminated Quote"))?;
-            cursor.skip_lws();
-            Some(quoted)
-        } else {
-            let open = memchr::memchr(b'<', value).unwrap_or(0);
-            let words = trim(&value[..open]);
-            if words.iter().all(|c| may_stand_unquoted(*c)) {
-                cursor.at = open;
-                Some(words).filter(|w| !w.is_empty())
-            } else {
-                None
-            }
-        };
-        let uri = if cursor.eat(b'<') {
-            let close = memchr::memchr(b'>', cursor.rest()).ok_or(Bad("Unclosed <"))?;
-            let uri = &cursor.rest()[..close];
-            cursor.at += close + 1;
-            uri
+        let (display, rest) = split_display(value)?;
+        // A display name may be in another charset; all else is read as text.
+        let rest = std::str::from_utf8(rest).map_err(|_| Bad("Not UTF-8"))?;
+        let (uri, tail) = if let Some(inner) = rest.strip_prefix('<') {
+            let close = memchr::memchr(b'>', inner.as_bytes()).ok_or(Bad("Unclosed <"))?;
+            (&inner[..close], &inner[close + 1..])
         } else if display.is_some() {
             return Err(Bad("Display Name Without <"));
         } else {
-            cursor.take_while(|c| !is_lws(c) && !matches!(c, b';' | b'?' | b',' | b'<' | b'"'))
+            let ends = |c: u8| is_lws(c) || matches!(c, b';' | b'?' | b',' | b'<' | b'"');
+            rest.split_at(rest.bytes().position(ends).unwrap_or(rest.len()))
         };
-        let uri = ascii(uri).ok_or(Bad("Bad URI"))?;
         Uri::parse(uri)?;
         Ok(NameAddr {
             display: display.and_then(|d| std::str::from_utf8(d).ok()),
             uri,
-            params: Params::parse(cursor.rest())?,
+            params: Params::parse(tail, |_, _| {})?,
         })
     }
 
@@ -170,6 +170,19 @@ impl<'a> NameAddr<'a> {
     pub fn param(&self, name: &str) -> Option<&'a str> {
         self.params.get(name)
     }
+}
+
+/// The display name, raw, and what follows it and the white space behind it.
+fn split_display(value: &[u8]) -> Result<(Option<&[u8]>, &[u8]), Bad> {
+    if value.first() == Some(&b'"') {
+        let (quoted, rest) = value.split_at(quoted_len(value).ok_or(Bad("Unterminated Quote"))?);
+        return Ok((Some(quoted), trim(rest)));
+    }
+    let words = trim(&value[..memchr::memchr(b'<', value).unwrap_or(0)]);
+    if words.is_empty() || !words.iter().all(|c| may_stand_unquoted(*c)) {
+        return Ok((None, value));
+    }
+    Ok((Some(words), trim(&value[words.len()..])))
 }
 
 /// Wider than the tokens of RFC 3261 §25.1: phones send names unquoted that should be quoted.
@@ -200,7 +213,8 @@ impl<'a> Via<'a> {
     pub fn parse(value: &'a [u8]) -> Result<Via<'a>, Bad> {
         const BAD: Bad = Bad("Bad Via");
         let raw = trim(value);
-        let mut cursor = Cursor::new(raw);
+        let text = std::str::from_utf8(raw).map_err(|_| BAD)?;
+        let mut cursor = Cursor::new(text);
         for _ in 0..2 {
             cursor.token().ok_or(BAD)?;
             cursor.skip_lws();
@@ -214,26 +228,22 @@ impl<'a> Via<'a> {
             return Err(BAD);
         }
         cursor.skip_lws();
-        let from = cursor.at;
-        let before_params = &raw[from..from + memchr::memchr(b';', &raw[from..]).unwrap_or(raw.len() - from)];
-        let sent_by = ascii(trim(before_params)).ok_or(BAD)?;
+        let rest = cursor.rest();
+        let (sent_by, params) = rest.split_at(memchr::memchr(b';', rest.as_bytes()).unwrap_or(rest.len()));
+        let sent_by = sent_by.trim_ascii_end();
         let (host, tail) = sent_by.split_at(host_end(sent_by).ok_or(BAD)?);
-        let tail = tail.trim_matches(|c: char| c.is_ascii_whitespace());
-        let port = match tail.strip_prefix(':') {
-            Some(digits) => Some(port(digits.trim_matches(|c: char| c.is_ascii_whitespace())).ok_or(BAD)?),
+        let port = match tail.trim_ascii_start().strip_prefix(':') {
+            Some(digits) => Some(port(digits.trim_ascii_start()).ok_or(BAD)?),
             None if tail.is_empty() => None,
             None => return Err(BAD),
         };
-        let params = Params::parse(&raw[from + before_params.len()..])?;
-        Ok(Via {
-            transport,
-            sent_by,
-            host,
-            port,
-            branch: params.get("branch").filter(|b| !b.is_empty()),
-            raw,
-            params,
-        })
+        let mut branch = None;
+        let params = Params::parse(params, |name, value| {
+            if branch.is_none() && name.eq_ignore_ascii_case("branch") {
+                branch = value;
+            }
+        })?;
+        Ok(Via { transport, sent_by, host, port, branch, raw, params })
     }
 
     /// `None`: no rport. `Some(None)`: it asks for one. `Some(Some(port))`: it was told (RFC 3581 §3).

@@ -3,7 +3,7 @@
 //! Prevents that the two disagree where a line ends, which is how a second message hides in a first. Never looks
 //! at a value, but for Content-Length.
 
-use super::grammar::{is_lws, is_token, number, trim};
+use super::grammar::{is_lws, number, token_len, trim};
 
 /// A logical line of the header block: folds belong to it (RFC 3261 §7.3.1).
 pub struct Line<'a> {
@@ -48,13 +48,11 @@ impl<'a> Lines<'a> {
 ///
 /// White space before the colon is legal (RFC 4475 §3.1.1.1); any other character that is not of a token is not.
 pub fn split_row(line: &[u8]) -> Result<(&[u8], &[u8], usize), &'static str> {
-    let colon = memchr::memchr(b':', line).ok_or("Header Line Without Colon")?;
-    let mut end = colon;
-    while end > 0 && matches!(line[end - 1], b' ' | b'\t') {
-        end -= 1;
-    }
-    if !is_token(&line[..end]) || end > u8::MAX as usize {
-        return Err("Bad Header Name");
+    let end = token_len(line);
+    let spaces = line[end..].iter().take_while(|c| matches!(**c, b' ' | b'\t')).count();
+    let colon = end + spaces;
+    if end == 0 || end > u8::MAX as usize || line.get(colon) != Some(&b':') {
+        return Err("Bad Header Line");
     }
     let raw = &line[colon + 1..];
     let value = trim(raw);

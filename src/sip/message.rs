@@ -46,6 +46,18 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Header rows that count.
+    pub(super) fn rows(&self) -> usize {
+        self.headers.min(MAX_HEADERS)
+    }
+
+    /// Bytes of start-line and headers that count: rows keep their places in 16 bits.
+    pub(super) fn block(&self) -> usize {
+        self.header_block.min(u16::MAX as usize)
+    }
+}
+
 /// How the end of a message is known.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Framing {
@@ -75,7 +87,8 @@ struct Row {
 
 const NO_ROW: Row = Row { name: Name::Other, name_len: 0, name_at: 0, value_at: 0, value_len: 0 };
 
-/// A scanned message. When [`Message::scan`] gave it, Via, From, To, Call-ID and CSeq are there and readable.
+/// A scanned message. When [`Message::scan`] gave it, Via, From, To, Call-ID and CSeq are there and readable; in a
+/// response From and To are there.
 #[derive(Clone)]
 pub struct Message<'a> {
     head: &'a [u8],
@@ -134,7 +147,7 @@ impl<'a> Message<'a> {
         while let [b'\r', b'\n', rest @ ..] = bytes {
             bytes = rest;
         }
-        let head = &bytes[..bytes.len().min(limits.header_block).min(u16::MAX as usize)];
+        let head = &bytes[..bytes.len().min(limits.block())];
         let mut lines = Lines { head, at: 0 };
         let mut message = Message {
             head,
@@ -259,7 +272,7 @@ impl<'a> Message<'a> {
         fault: &mut Fault,
         fatal: &mut bool,
     ) -> bool {
-        let max = limits.headers.min(MAX_HEADERS);
+        let max = limits.rows();
         while let Some(line) = lines.next() {
             if line.text.is_empty() {
                 return true;
@@ -329,16 +342,21 @@ impl<'a> Message<'a> {
 
     /// What every message must have, readable (RFC 3261 §8.1.1), and what a REGISTER is about.
     fn check(&self, limits: &Limits, fault: &mut Fault) {
+        let is_request = self.method().is_some();
         for name in [Name::From, Name::To] {
-            fault.check(match self.get(name).map(NameAddr::parse) {
+            fault.check(match self.get(name) {
                 None => Err("From or To Missing"),
-                Some(Ok(addr)) if addr.params.iter().count() <= limits.params => Ok(()),
-                Some(_) => Err("Bad From or To"),
+                // Of a response no more is needed than that it is ours.
+                Some(_) if !is_request => Ok(()),
+                Some(value) => match NameAddr::parse(value) {
+                    Ok(addr) if addr.params.len() <= limits.params => Ok(()),
+                    _ => Err("Bad From or To"),
+                },
             });
         }
         fault.check(match self.vias().next() {
             None => Err("Via Missing"),
-            Some(Ok(via)) if via.params.iter().count() <= limits.params => Ok(()),
+            Some(Ok(via)) if via.params.len() <= limits.params => Ok(()),
             Some(_) => Err("Bad Via"),
         });
         fault.check(match self.get(Name::CallId) {
@@ -358,7 +376,7 @@ impl<'a> Message<'a> {
         if self.method() == Some("REGISTER") {
             let fits = |c: &ContactValue<'_>| match c {
                 ContactValue::Star => true,
-                ContactValue::Addr(addr) => addr.params.iter().count() <= limits.params,
+                ContactValue::Addr(addr) => addr.params.len() <= limits.params,
             };
             if !contacts(self).all(|c| c.as_ref().is_ok_and(fits)) {
                 fault.note(400, "Bad Contact");
@@ -454,6 +472,11 @@ impl<'a> Message<'a> {
         self.all(name).flat_map(split_commas)
     }
 
+    /// All elements of a header that lists addresses (Route, Path, P-Asserted-Identity …).
+    pub fn addresses(&self, name: Name) -> impl Iterator<Item = Result<NameAddr<'a>, Bad>> {
+        self.list(name).map(NameAddr::parse)
+    }
+
     /// Top first, across rows and commas.
     pub fn vias(&self) -> impl Iterator<Item = Result<Via<'a>, Bad>> {
         self.list(Name::Via).map(Via::parse)
@@ -473,14 +496,14 @@ impl<'a> Message<'a> {
 
     /// Number below 2^31 and method (RFC 3261 §8.1.1.5).
     pub fn cseq(&self) -> Option<(u32, &'a str)> {
-        let mut cursor = Cursor::new(self.get(Name::CSeq)?);
-        let number = grammar::number(cursor.take_while(|c| c.is_ascii_digit())).ok()?;
+        let mut cursor = Cursor::new(self.text(Name::CSeq)?);
+        let number = grammar::number(cursor.digits().as_bytes()).ok()?;
         if number > i32::MAX as u32 || !cursor.peek().is_some_and(grammar::is_lws) {
             return None;
         }
         cursor.skip_lws();
         let method = cursor.token()?;
-        cursor.rest().is_empty().then_some((number, method))
+        cursor.peek().is_none().then_some((number, method))
     }
 
     pub fn call_id(&self) -> Option<&'a str> {
@@ -499,8 +522,8 @@ impl<'a> Message<'a> {
 
     /// Seconds, as [`Message::expires`]; comment and parameters are ignored (RFC 3261 §20.33).
     pub fn retry_after(&self) -> Option<u32> {
-        let mut cursor = Cursor::new(self.get(Name::RetryAfter)?);
-        let digits = cursor.take_while(|c| c.is_ascii_digit());
+        let mut cursor = Cursor::new(self.text(Name::RetryAfter)?);
+        let digits = cursor.digits().as_bytes();
         let ended = cursor.peek().is_none_or(|c| grammar::is_lws(c) || matches!(c, b';' | b'('));
         if ended { seconds(digits) } else { None }
     }

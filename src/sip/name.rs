@@ -83,52 +83,45 @@ names! {
     WwwAuthenticate "WWW-Authenticate";
 }
 
-/// Names sorted into buckets by length, so that a look-up compares with two or three of them.
-struct ByLength {
-    /// Where the bucket of each length starts in `order`; the next entry is where it ends.
-    start: [u8; LONGEST + 2],
-    order: [u8; Name::COUNT - 1],
+/// Where each name is found: open addressing, a quarter full, so that a look-up compares with one or two.
+static SLOTS: [u8; 256] = slots();
+const FREE: u8 = u8::MAX;
+
+const fn slot(name: &[u8]) -> u8 {
+    let (first, middle) = (name[0] | 0x20, name[name.len() / 2] | 0x20);
+    (name.len() as u8).wrapping_add(first.wrapping_mul(19)).wrapping_add(middle.wrapping_mul(16))
 }
 
-const LONGEST: usize = 20;
-
-const fn by_length() -> ByLength {
-    let mut table = ByLength { start: [0; LONGEST + 2], order: [0; Name::COUNT - 1] };
-    let (mut length, mut at) = (0, 0);
-    while length <= LONGEST {
-        table.start[length] = at as u8;
-        let mut i = 0;
-        while i < Name::ALL.len() {
-            if Name::ALL[i].0.len() == length {
-                table.order[at] = i as u8;
-                at += 1;
-            }
-            i += 1;
+const fn slots() -> [u8; 256] {
+    let mut slots = [FREE; 256];
+    let mut i = 0;
+    while i < Name::ALL.len() {
+        let mut at = slot(Name::ALL[i].0.as_bytes());
+        while slots[at as usize] != FREE {
+            at = at.wrapping_add(1);
         }
-        length += 1;
+        slots[at as usize] = i as u8;
+        i += 1;
     }
-    table.start[length] = at as u8;
-    assert!(at == Name::ALL.len());
-    table
+    slots
 }
-
-static BY_LENGTH: ByLength = by_length();
 
 impl Name {
     /// The field called `spelled`, whichever way (RFC 3261 §7.3.1, §7.3.3).
     pub fn of(spelled: &[u8]) -> Name {
-        if let [letter] = spelled {
-            return Name::compact(letter.to_ascii_lowercase());
+        match spelled {
+            [] => return Name::Other,
+            [letter] => return Name::compact(letter.to_ascii_lowercase()),
+            _ => {}
         }
-        if spelled.len() > LONGEST {
-            return Name::Other;
-        }
-        let bucket = BY_LENGTH.start[spelled.len()] as usize..BY_LENGTH.start[spelled.len() + 1] as usize;
-        for i in &BY_LENGTH.order[bucket] {
-            let (text, name) = Name::ALL[*i as usize];
-            if text.as_bytes().eq_ignore_ascii_case(spelled) {
+        let mut at = slot(spelled);
+        while SLOTS[at as usize] != FREE {
+            let (text, name) = Name::ALL[SLOTS[at as usize] as usize];
+            // Most spell as the RFCs do, and equality is cheaper.
+            if text.as_bytes() == spelled || text.as_bytes().eq_ignore_ascii_case(spelled) {
                 return name;
             }
+            at = at.wrapping_add(1);
         }
         Name::Other
     }

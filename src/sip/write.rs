@@ -121,6 +121,10 @@ impl Response<'_> {
         if let Some(cseq) = request.get(Name::CSeq) {
             header_bytes(out, "CSeq", cseq);
         }
+        // RFC 3261 §8.2.6.1.
+        if let Some(stamp) = request.get(Name::Timestamp).filter(|_| self.code == 100) {
+            header_bytes(out, "Timestamp", stamp);
+        }
         for (name, value) in self.extra {
             header(out, name, value);
         }
@@ -228,6 +232,13 @@ mod tests {
         assert!(answer(via, "sip:b@h", "192.0.2.9:1", 100).contains("\r\nTo: sip:b@h\r\n"));
         assert!(answer(via, "sip:b@h;tag=u", "192.0.2.9:1", 200).contains("\r\nTo: sip:b@h;tag=u\r\n"));
         assert!(answer(via, "sip:b@h", "192.0.2.9:1", 404).contains("\r\nTo: sip:b@h;tag=t-1\r\n"));
+    }
+
+    #[test]
+    fn a_timestamp_comes_back_in_100_alone() {
+        let rows = "Via: SIP/2.0/UDP 192.0.2.9\r\nTimestamp: 54.1\r\n";
+        assert!(answer(rows, "sip:b@h", "192.0.2.9:1", 100).contains("\r\nTimestamp: 54.1\r\n"));
+        assert!(!answer(rows, "sip:b@h", "192.0.2.9:1", 200).contains("Timestamp"));
     }
 
     #[test]
