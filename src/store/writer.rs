@@ -3,7 +3,6 @@
 //! Prevents that an answer leaves before fsync, and that one request's misfortune takes its neighbours along.
 //! Never waits to make a batch bigger, never decides.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -13,9 +12,9 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use super::Shared;
 use super::sqlite::{Failure, checkpoint, fault, open_checkpointer, open_writer, wants_reopen};
 use super::turn::Turn;
+use super::{Moved, Shared};
 use crate::refusal::Fault;
 use crate::types::{Commit, Committed};
 
@@ -209,7 +208,7 @@ impl Thread {
                 if !shared.healthy.swap(true, Ordering::Relaxed) {
                     tracing::info!("the store takes writes again");
                 }
-                shared.positions.lock().unwrap_or_else(PoisonError::into_inner).flushing.clear();
+                shared.positions.lock().unwrap_or_else(PoisonError::into_inner).flushing = Arc::default();
                 let bytes = done.bytes;
                 done.publish();
                 for deed in waiting {
@@ -305,14 +304,11 @@ impl Thread {
                 || turn.flush_positions
                 || flushed.elapsed() >= BUSY_FLUSH
                 || positions.pending.len() <= FEW;
-            due.then(|| {
-                positions.flushing = std::mem::take(&mut positions.pending);
-                positions.flushing.clone()
-            })
+            due.then(|| positions.flush())
         };
         if let Some(moved) = due {
             *flushed = Instant::now();
-            turn.write_positions(moved)?;
+            turn.write_positions(&moved)?;
         }
         if !shared.healthy.load(Ordering::Relaxed) {
             // Something must be written, or a full disk would look well.
@@ -406,10 +402,7 @@ impl Checkpoints {
 }
 
 impl Turn<'_> {
-    fn write_positions(
-        &mut self,
-        moved: HashMap<crate::types::AccountId, Vec<(crate::types::DeviceKey, crate::types::Seq)>>,
-    ) -> rusqlite::Result<()> {
+    fn write_positions(&self, moved: &Moved) -> rusqlite::Result<()> {
         let mut put = self.conn.prepare_cached(
             "INSERT INTO device (account, instance, position, seen)
              SELECT id, ?2, max(?3, base), ?4 FROM account WHERE id = ?1
@@ -418,7 +411,7 @@ impl Turn<'_> {
         )?;
         for (id, devices) in moved {
             for (key, seq) in devices {
-                put.execute(rusqlite::params![id.0, &*key, seq.0, self.now])?;
+                put.execute(rusqlite::params![id.0, &**key, seq.0, self.now])?;
             }
         }
         Ok(())

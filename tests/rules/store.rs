@@ -1,5 +1,7 @@
 //! The store against real files: what is promised of commits, spans, pages, positions and trimming.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -337,6 +339,20 @@ async fn a_direct_message_lies_in_two_mailboxes_and_the_senders_copy_is_not_deli
     assert_eq!(page.entries[0].from.aor, aor("alice"));
     assert_eq!(&*page.entries[0].from.name, "alice");
     assert_eq!(store.mailbox(id(&store, "bob")).unwrap(), Some(page.entries[0].conversation));
+}
+
+#[tokio::test]
+async fn what_is_withdrawn_is_gone_and_its_seq_with_it() {
+    let (dir, store) = fresh();
+    let entries = vec![direct("bob", "alice", "stays"), direct("bob", "alice", "goes")];
+    let seqs = done(&store, Commit { entries, ..Commit::default() }).await;
+    assert_eq!(store.withdraw(vec![seqs[1], Seq(99)]).await.unwrap(), 1);
+    assert_eq!(heard(&store, "bob"), ["stays"]);
+    drop(store);
+    let store = Store::open(options(dir.path())).unwrap();
+    let next =
+        done(&store, Commit { entries: vec![direct("bob", "alice", "next")], ..Commit::default() }).await;
+    assert!(next[0] > seqs[1]);
 }
 
 #[tokio::test]
@@ -1171,6 +1187,25 @@ fn measure_commits_and_pages() {
             let page = store.page(&spans, after, 64, NOW).unwrap();
             println!("page of {} in 5,000 rooms: {:?}", page.entries.len(), start.elapsed());
             after = page.through;
+        }
+        let peers = tempfile::tempdir().unwrap();
+        raw(&peers).execute_batch(PEER).unwrap();
+        raw(&peers)
+            .execute_batch(
+                "BEGIN;
+                 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000)
+                 INSERT INTO imc_rooms (name, domain, flag) SELECT 'r' || i, 'ex.org', i & 1 FROM n;
+                 WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 999999)
+                 INSERT INTO imc_members (username, domain, room, flag)
+                 SELECT 'u' || (i * 7 % 300000), 'ex.org', 'sip:r' || (1 + i / 10) || '@ex.org', 0 FROM n;
+                 COMMIT;",
+            )
+            .unwrap();
+        for what in ["adopting", "opening"] {
+            let start = std::time::Instant::now();
+            let store = Store::open(options(peers.path())).unwrap();
+            println!("{what} 100k rooms with 1M members: {:?}", start.elapsed());
+            assert_eq!(state(&store, "r77").members.len(), 10);
         }
     });
 }
