@@ -9,3 +9,5 @@ mod kit;
 
 mod chat;
 mod refusals;
+mod fsync;
+mod kill;

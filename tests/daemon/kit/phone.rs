@@ -449,17 +449,33 @@ impl Phone {
         self.shared.lock().open.clear();
     }
 
-    /// Forgets what it owes answers to: the daemon it came from was killed.
-    pub fn forget_open(&self) {
-        self.shared.lock().open.clear();
+    /// Forgets what it took so far, but not the Call-IDs: for runs whose whole transcript would fill the memory.
+    pub fn forget(&self) {
+        let mut state = self.shared.lock();
+        state.got.clear();
+        state.taken.clear();
+        state.answered.retain(|_, answer| answer.is_none());
+        state.finals.clear();
+        state.lines.clear();
     }
 
     /// Sends and waits for the final answer; repeats with credentials when challenged. What was sent is in it.
-    pub fn send(&self, mut request: Req) -> Sent {
+    pub fn send(&self, request: Req) -> Sent {
+        self.send_through(request, || false)
+    }
+
+    /// As [`Phone::send`]; when the connection breaks, `again` waits until a new one makes sense. Then the phone
+    /// comes back and repeats the very same request.
+    pub fn send_through(&self, mut request: Req, again: impl Fn() -> bool) -> Sent {
         let mut tries = 0;
+        let mut line = self.credentials(&request);
         loop {
-            let line = self.credentials(&request);
-            let outcome = self.transact(&request.bytes(self.setup.over, self.local(), line.as_deref()), &request.branch);
+            let bytes = request.bytes(self.setup.over, self.local(), line.as_deref());
+            let outcome = self.transact(&bytes, &request.branch);
+            if matches!(outcome, Err(NoAnswer::Broken)) && again() {
+                self.back();
+                continue;
+            }
             let challenge = match &outcome {
                 Ok(answer) if answer.status() == 401 && self.setup.password.is_some() && tries < 2 => {
                     let challenges = answer.all("WWW-Authenticate");
@@ -467,14 +483,27 @@ impl Phone {
                 }
                 _ => None,
             };
-            let Some(challenge) = challenge else { return Sent { request, outcome } };
+            let Some(challenge) = challenge else { return Sent { request, bytes, outcome } };
             *self.digest.lock().unwrap_or_else(|e| e.into_inner()) = (Some(challenge), 0);
             tries += 1;
             request = request.again();
             if request.method == "REGISTER" {
                 self.registration.lock().unwrap_or_else(|e| e.into_inner()).1 = request.cseq;
             }
+            line = self.credentials(&request);
         }
+    }
+
+    /// True when its connection is gone.
+    pub fn is_broken(&self) -> bool {
+        self.shared.lock().broken
+    }
+
+    /// Uses the challenge of this 401 from now on.
+    pub fn take_challenge(&self, answer: &Msg) {
+        let challenge = answer.all("WWW-Authenticate").iter().find_map(|c| Challenge::parse(c));
+        self.check(challenge.is_some(), &format!("a 401 has a challenge: {answer:?}"));
+        *self.digest.lock().unwrap_or_else(|e| e.into_inner()) = (challenge, 0);
     }
 
     /// The Authorization line for a request, if there is a challenge to answer.

@@ -96,5 +96,6 @@ impl Req {
 /// A request that was sent, as it was sent last, and how it ended.
 pub struct Sent {
     pub request: Req,
+    pub bytes: Vec<u8>,
     pub outcome: Result<Msg, NoAnswer>,
 }
