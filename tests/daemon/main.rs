@@ -11,3 +11,5 @@ mod chat;
 mod refusals;
 mod fsync;
 mod kill;
+mod faults;
+mod register;

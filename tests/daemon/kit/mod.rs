@@ -4,6 +4,7 @@
 //! hide itself. Never uses the crate's code.
 
 pub mod daemon;
+pub mod disk;
 pub mod phone;
 pub mod request;
 pub mod sip;
@@ -12,7 +13,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
 pub use daemon::{Daemon, Setup};
-pub use phone::{Act, Phone};
+pub use phone::{Act, NoAnswer, Phone};
 pub use request::Req;
 pub use sip::Msg;
 

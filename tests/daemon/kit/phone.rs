@@ -225,6 +225,31 @@ fn read_stream(mut stream: &TcpStream, link: &Link, shared: &Arc<Shared>, daemon
     shared.changed.notify_all();
 }
 
+impl State {
+    /// A MESSAGE that is dealt with now: one line of `got` for each transaction.
+    fn note(&mut self, got: Got, branch: &str) {
+        if (200..300).contains(&got.status) && self.seen.insert(got.msg.call_id().to_string()) {
+            self.taken.push(got.clone());
+        }
+        if self.open.contains_key(branch) {
+            if let Some(known) = self.got.iter_mut().rev().find(|g| g.msg.branch() == branch) {
+                known.status = got.status;
+            }
+            return;
+        }
+        // A transaction without an answer is open until Timer F; half a second is left to the clocks.
+        let limit = TIMER_F - Duration::from_millis(500);
+        self.open.retain(|_, (since, _)| got.at.duration_since(*since) < limit);
+        if let Some((other, (since, text))) = self.open.iter().next() {
+            let wait = got.at.duration_since(*since);
+            let report = format!("{:?} came {wait:?} after {other} {text:?}, still unanswered", got.msg.text());
+            self.overlaps.push(report);
+        }
+        self.open.insert(branch.to_string(), (got.at, got.msg.text()));
+        self.got.push(got);
+    }
+}
+
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         // A panic elsewhere must not hide the transcript.
@@ -269,23 +294,11 @@ impl Shared {
             Act::Silence => 0,
         };
         let mut state = self.lock();
-        // A transaction without an answer is open until Timer F; half a second is left to the clocks.
-        let limit = TIMER_F - Duration::from_millis(500);
-        state.open.retain(|_, (since, _)| now.duration_since(*since) < limit);
-        if let Some((other, (since, text))) = state.open.iter().next() {
-            let report = format!(
-                "{branch} {:?} came {:?} after {other} {text:?}, which has no answer yet",
-                msg.text(),
-                now.duration_since(*since)
-            );
-            state.overlaps.push(report);
+        state.note(Got { msg: Arc::new(msg.clone()), at: now, status }, &branch);
+        if act == Act::Silence {
+            // Its retransmission asks the responder again: a phone may come back to life.
+            state.answered.remove(&branch);
         }
-        state.open.insert(branch.clone(), (now, msg.text()));
-        let got = Got { msg: Arc::new(msg.clone()), at: now, status };
-        if (200..300).contains(&status) && state.seen.insert(msg.call_id().to_string()) {
-            state.taken.push(got.clone());
-        }
-        state.got.push(got);
         match act {
             Act::Silence => drop(state),
             Act::Answer(status) => self.answer(state, link, from, &msg, status),
@@ -638,6 +651,13 @@ impl Phone {
         let found = state.got.iter().find(|g| is_it(g)).cloned();
         drop(state);
         found.unwrap_or_else(|| self.fail(&format!("was never offered {text:?}")))
+    }
+
+    /// Sizes of all requests that came in.
+    pub fn datagrams_in(&self) -> Vec<usize> {
+        let state = self.shared.lock();
+        let came = state.lines.iter().filter(|l| !l.out && !l.bytes.starts_with(b"SIP/"));
+        came.map(|l| l.bytes.len()).collect()
     }
 
     /// Fails if it ever took this text.
