@@ -60,7 +60,10 @@ fn create_join_post_leave(over: Over) {
     let call_id = post.call_id.clone();
     let answer = alice.ask(post);
     assert_eq!(answer.status(), 202, "{}", answer.start);
-    assert!(answer.body.is_empty() && answer.get("Contact").is_none(), "202 has no body, no Contact: {answer:?}");
+    assert!(
+        answer.body.is_empty() && answer.get("Contact").is_none(),
+        "202 has no body, no Contact: {answer:?}"
+    );
     assert!(sip::param(answer.header("To"), "tag").is_some(), "a final answer has a To tag");
     let copy = bob.hears("[alice]: hello");
     check_shape(&copy, &bob, &alice, over, &call_id, "hello");
@@ -106,7 +109,10 @@ fn the_authors_identity_is_shown_to_trusted_peers_and_hidden_when_he_asks() {
     assert_eq!(copy.address("P-Asserted-Identity"), "sip:alice@example.org");
     let shy = alice.ask(alice.message("team", "guess").header("Privacy: id"));
     assert_eq!(shy.status(), 202);
-    assert!(gateway.hears("[alice]: guess").get("P-Asserted-Identity").is_none(), "Privacy: id was asked for");
+    assert!(
+        gateway.hears("[alice]: guess").get("P-Asserted-Identity").is_none(),
+        "Privacy: id was asked for"
+    );
 }
 
 #[test]
@@ -207,7 +213,9 @@ fn two_hundred_posts_of_three_senders_arrive_everywhere_in_one_order() {
         phone.texts().into_iter().filter(|t| t.contains("]: post ")).collect()
     };
     for phone in &listeners {
-        phone.until("all 200 posts", |all| all.iter().filter(|g| g.msg.text().contains("]: post ")).count() >= 200);
+        phone.until("all 200 posts", |all| {
+            all.iter().filter(|g| g.msg.text().contains("]: post ")).count() >= 200
+        });
     }
     let order = posts(&listeners[0]);
     assert_eq!(order.len(), 200);
@@ -260,7 +268,9 @@ fn members_of_several_rooms_keep_all_of_them_over_a_stop_and_a_kill() {
             let before = carol.taken().len();
             carol.expect(202, name, "#members");
             let all = carol.until("the list of members", |all| {
-                all[before..].iter().any(|g| g.msg.from_user() == name && g.msg.text().starts_with("Members:"))
+                all[before..]
+                    .iter()
+                    .any(|g| g.msg.from_user() == name && g.msg.text().starts_with("Members:"))
             });
             let list = all[before..].iter().find(|g| g.msg.text().starts_with("Members:")).unwrap();
             assert_eq!(names(&list.msg), members, "round {round}, {name}");
@@ -328,7 +338,8 @@ fn commands_to_the_manager_name_their_room() {
     alice.hears("*** Room has been destroyed");
     alice.expect(404, "chat-manager", "#members team");
     alice.expect(202, "chat-manager", "#help");
-    let help = alice.hears_that("the help", |m| m.text().contains("#create <room_name> - create new conference room"));
+    let help = alice
+        .hears_that("the help", |m| m.text().contains("#create <room_name> - create new conference room"));
     assert!(help.text().contains("#history"), "own commands are in the help: {}", help.text());
 }
 

@@ -53,7 +53,11 @@ fn a_slow_and_a_dead_member_delay_nobody_in_a_room_of_two_hundred() {
     assert!(late.is_empty(), "had the last post only after the slow one's third, which takes 4 s: {late:?}");
     slow.hears_that("the last post", has(POSTS - 1));
     assert_eq!(posts(slow), expected("alice", POSTS));
-    assert_eq!(dead.got().iter().filter(|g| g.msg.text().contains("]: post ")).count(), 1, "one open at a time");
+    assert_eq!(
+        dead.got().iter().filter(|g| g.msg.text().contains("]: post ")).count(),
+        1,
+        "one open at a time"
+    );
     for phone in &members {
         phone.one_at_a_time();
     }
@@ -136,9 +140,16 @@ fn a_phone_that_refuses_one_text_gets_the_others_by_and_by() {
     bob.register();
     bob.hears_that("the last post", has(3));
     assert_eq!(posts(&bob), expected("alice", 4), "order is kept over a refusal");
-    let offers: Vec<String> =
-        bob.got().iter().filter(|g| g.msg.text().ends_with("post 2")).map(|g| g.msg.call_id().into()).collect();
-    assert!(offers.len() >= 2 && offers.iter().all(|id| *id == offers[0]), "a retry keeps its Call-ID: {offers:?}");
+    let offers: Vec<String> = bob
+        .got()
+        .iter()
+        .filter(|g| g.msg.text().ends_with("post 2"))
+        .map(|g| g.msg.call_id().into())
+        .collect();
+    assert!(
+        offers.len() >= 2 && offers.iter().all(|id| *id == offers[0]),
+        "a retry keeps its Call-ID: {offers:?}"
+    );
     bob.one_at_a_time();
 }
 
@@ -146,7 +157,9 @@ fn a_phone_that_refuses_one_text_gets_the_others_by_and_by() {
 fn must_be_503(answer: &Result<Msg, NoAnswer>, phone: &Phone) {
     match answer {
         Ok(m) if m.status() == 503 => {
-            let after = m.get("Retry-After").unwrap_or_else(|| phone.fail(&format!("503 without Retry-After: {m:?}")));
+            let after = m
+                .get("Retry-After")
+                .unwrap_or_else(|| phone.fail(&format!("503 without Retry-After: {m:?}")));
             let seconds: String = after.chars().take_while(char::is_ascii_digit).collect();
             assert!(seconds.parse::<u32>().is_ok(), "Retry-After: {after}");
         }
@@ -278,7 +291,9 @@ fn sigterm_under_load_exits_0_within_5_s_and_loses_nothing() {
     listener.register();
     let mut missing: std::collections::HashSet<String> = accepted.into_iter().collect();
     listener.until_within(PATIENCE * 2, "all accepted posts", |all| {
-        all.iter().for_each(|g| drop(missing.remove(&g.msg.text())));
+        for got in all {
+            missing.remove(&got.msg.text());
+        }
         missing.is_empty()
     });
     listener.one_at_a_time();

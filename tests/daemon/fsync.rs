@@ -9,10 +9,16 @@ use crate::kit::{Over, PATIENCE, Setup};
 #[derive(Debug)]
 enum Call {
     /// Bytes came in or went out; the text as strace prints it.
-    Moved { text: String },
+    Moved {
+        text: String,
+    },
     /// A sync of the database began, or ended well.
-    SyncBegun { pid: String },
-    SyncDone { pid: String },
+    SyncBegun {
+        pid: String,
+    },
+    SyncDone {
+        pid: String,
+    },
 }
 
 fn read_trace(text: &str) -> Vec<Call> {
@@ -53,8 +59,10 @@ fn a_202_leaves_after_the_fsync_of_what_it_promises() {
     let trace = setup.dir().join("strace.out");
     let trace_name = trace.display().to_string();
     // -D: the daemon stays our child, strace watches from the side.
-    let calls = "trace=fsync,fdatasync,read,readv,recvfrom,recvmsg,recvmmsg,write,writev,sendto,sendmsg,sendmmsg";
-    let daemon = setup.wrap(&["strace", "-D", "-f", "-y", "-s", "3000", "-e", calls, "-o", &trace_name]).start();
+    let calls =
+        "trace=fsync,fdatasync,read,readv,recvfrom,recvmsg,recvmmsg,write,writev,sendto,sendmsg,sendmmsg";
+    let daemon =
+        setup.wrap(&["strace", "-D", "-f", "-y", "-s", "3000", "-e", calls, "-o", &trace_name]).start();
     let (alice, bob) = (daemon.phone("alice").over(Over::Udp).registered(), daemon.tcp("bob"));
     room("team", &alice, &[&bob]);
     let mut ids = Vec::new();
@@ -78,7 +86,10 @@ fn a_202_leaves_after_the_fsync_of_what_it_promises() {
         if calls.iter().any(is_last) {
             break calls;
         }
-        assert!(std::time::Instant::now() < deadline, "the trace shows no 202 for the last post:\n{calls:#?}");
+        assert!(
+            std::time::Instant::now() < deadline,
+            "the trace shows no 202 for the last post:\n{calls:#?}"
+        );
         std::thread::yield_now();
     };
     for id in &ids {
@@ -91,11 +102,15 @@ fn a_202_leaves_after_the_fsync_of_what_it_promises() {
         let (came, left) = (of("MESSAGE sip:team@"), of("SIP/2.0 202"));
         assert!(came < left, "the 202 left before the post came?");
         let synced = calls[came..left].iter().enumerate().any(|(at, begun)| match begun {
-            Call::SyncBegun { pid } => {
-                calls[came + at..left].iter().any(|done| matches!(done, Call::SyncDone { pid: p } if p == pid))
-            }
+            Call::SyncBegun { pid } => calls[came + at..left]
+                .iter()
+                .any(|done| matches!(done, Call::SyncDone { pid: p } if p == pid)),
             _ => false,
         });
-        assert!(synced, "no fsync of the database between the post {id} and its 202:\n{:#?}", &calls[came..=left]);
+        assert!(
+            synced,
+            "no fsync of the database between the post {id} and its 202:\n{:#?}",
+            &calls[came..=left]
+        );
     }
 }

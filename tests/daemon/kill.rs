@@ -64,7 +64,12 @@ fn post_until(stop: &AtomicBool, accepted: &AtomicU32, gate: &Gate, phone: &Phon
         if fate == Fate::Accepted {
             accepted.fetch_add(1, Ordering::Relaxed);
         }
-        posts.push(Post { room, sender: phone.user().into(), text: format!("[{}]: {text}", phone.user()), fate });
+        posts.push(Post {
+            room,
+            sender: phone.user().into(),
+            text: format!("[{}]: {text}", phone.user()),
+            fate,
+        });
     }
     posts
 }
@@ -136,7 +141,8 @@ fn kill_under_load(name: &str, digest: bool) {
     let mut dice = Dice::new(name);
     let setup = Setup::new().set("offline.prefix", "\"never\"");
     let mut daemon = if digest { setup.digest() } else { setup }.start();
-    let names: Vec<String> = (0..SENDERS).map(|n| format!("s{n}")).chain(["l0".into(), "l1".into()]).collect();
+    let names: Vec<String> =
+        (0..SENDERS).map(|n| format!("s{n}")).chain(["l0".into(), "l1".into()]).collect();
     let phones: Vec<Phone> = names
         .iter()
         .enumerate()
@@ -233,7 +239,8 @@ fn repeated_into_the_restarted_daemon(digest: bool, over: Over) {
     bob.hears("[alice]: marker");
     assert_eq!(times_heard(&bob, "[alice]: once only"), 1);
     bob.expect(202, "team", "#history 100");
-    let history = bob.hears_that("the history", |m| m.text().contains("[alice]: marker") && m.text().contains("once"));
+    let history =
+        bob.hears_that("the history", |m| m.text().contains("[alice]: marker") && m.text().contains("once"));
     assert_eq!(history.text().matches("once only").count(), 1, "{}", history.text());
 }
 
@@ -300,7 +307,11 @@ fn a_copy_while_the_daemon_runs_is_absorbed() {
     let first = sent.outcome.unwrap();
     for _ in 0..10 {
         let again = alice.transact(&sent.bytes, &sent.request.branch).unwrap();
-        assert_eq!((again.status(), again.header("To")), (202, first.header("To")), "the same answer, tag and all");
+        assert_eq!(
+            (again.status(), again.header("To")),
+            (202, first.header("To")),
+            "the same answer, tag and all"
+        );
     }
     alice.expect(202, "team", "marker");
     bob.hears("[alice]: marker");

@@ -8,8 +8,10 @@
 mod kit;
 
 mod chat;
-mod refusals;
-mod fsync;
-mod kill;
 mod faults;
+mod fsync;
+mod fuzz;
+mod hostile;
+mod kill;
+mod refusals;
 mod register;

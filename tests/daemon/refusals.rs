@@ -59,7 +59,9 @@ fn a_refusal_is_also_said_in_words() {
     let words = carol.hears("*** You are not a member of this room. Send #join to join it.");
     assert_eq!(words.address("From"), "sip:team@example.org", "words come from the room");
     alice.expect(603, "team", "#leave");
-    alice.hears("*** You are the room's owner and cannot leave. Use #destroy if you wish to destroy the room.");
+    alice.hears(
+        "*** You are the room's owner and cannot leave. Use #destroy if you wish to destroy the room.",
+    );
     alice.expect(400, "team", "#frobnicate");
     alice.hears("*** Invalid command 'frobnicate' (send '#help' for help)");
     alice.expect(202, "team", "#join");
@@ -92,7 +94,11 @@ fn addresses_that_are_not_ours_are_refused_by_kind() {
     let daemon = Daemon::open();
     let alice = daemon.udp("alice");
     assert_eq!(alice.say("tel:+4930123456", "call me").status(), 416);
-    assert_eq!(alice.say("sip:bob@elsewhere.example", "hi").status(), 603, "nothing leaves for other domains");
+    assert_eq!(
+        alice.say("sip:bob@elsewhere.example", "hi").status(),
+        603,
+        "nothing leaves for other domains"
+    );
     let team = alice.say("im:team@example.org", "#create");
     assert_eq!(team.status(), 202, "im: names the same account as sip:");
     alice.expect(202, "TEAM", "case does not matter");
@@ -147,7 +153,11 @@ fn nothing_that_could_end_a_header_gets_through_a_command() {
     room("team", &alice, &[&bob]);
     for name in ["a\"b", "a<b>", "x%0d%0aEvil:%201", "a\u{1}b", "ü", "a@b@c", "[::1", "sip:", "@", "%00"] {
         let answer = alice.say("chat-manager", &format!("#invite {name} team"));
-        assert!((400..700).contains(&answer.status()) || answer.status() == 202, "{name:?}: {}", answer.start);
+        assert!(
+            (400..700).contains(&answer.status()) || answer.status() == 202,
+            "{name:?}: {}",
+            answer.start
+        );
     }
     alice.expect(202, "team", "after all that");
     bob.hears("[alice]: after all that");

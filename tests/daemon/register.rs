@@ -164,9 +164,11 @@ fn challenges(answer: &Msg) -> Vec<Challenge> {
 
 #[test]
 fn the_configured_algorithms_are_offered_in_order_and_work() {
-    for (value, expected) in
-        [("[\"MD5\"]", vec!["MD5"]), ("[\"SHA-256\"]", vec!["SHA-256"]), ("[\"SHA-256\", \"MD5\"]", vec!["SHA-256", "MD5"])]
-    {
+    for (value, expected) in [
+        ("[\"MD5\"]", vec!["MD5"]),
+        ("[\"SHA-256\"]", vec!["SHA-256"]),
+        ("[\"SHA-256\", \"MD5\"]", vec!["SHA-256", "MD5"]),
+    ] {
         let daemon = Setup::new().digest().set("auth.algorithms", value).start();
         daemon.account("alice", "secret of alice");
         daemon.account("bob", "secret of bob");
@@ -255,7 +257,9 @@ fn a_configuration_that_is_open_to_the_world_is_refused() {
 
 #[test]
 fn a_wrong_configuration_names_file_and_key() {
-    for (key, value) in [("sip.lisen", "[]"), ("registrar.min_expires", "\"soon\""), ("imc.dialect", "\"klingon\"")] {
+    for (key, value) in
+        [("sip.lisen", "[]"), ("registrar.min_expires", "\"soon\""), ("imc.dialect", "\"klingon\"")]
+    {
         let refused = Setup::new().set(key, value).run_to_end(&["--check"]);
         assert!(!refused.status.success(), "{key}: {refused:?}");
         let words = String::from_utf8_lossy(&refused.stderr).into_owned();

@@ -230,6 +230,11 @@ impl Daemon {
         log.iter().rev().take(60).rev().cloned().collect::<Vec<_>>().join("\n")
     }
 
+    /// True when its log, as far as it is kept, has this text.
+    pub fn logged(&self, text: &str) -> bool {
+        self.log.lock().expect("log").iter().any(|line| line.contains(text))
+    }
+
     /// kill -9, and waits until it is gone.
     pub fn kill(&mut self) {
         let mut child = self.child.take().expect("the daemon runs");

@@ -5,15 +5,18 @@
 
 pub mod daemon;
 pub mod disk;
+pub mod ear;
 pub mod phone;
 pub mod request;
 pub mod sip;
+pub mod wire;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
 pub use daemon::{Daemon, Setup};
-pub use phone::{Act, NoAnswer, Phone};
+pub use ear::Act;
+pub use phone::{NoAnswer, Phone};
 pub use request::Req;
 pub use sip::Msg;
 
