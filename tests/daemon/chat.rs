@@ -10,12 +10,14 @@ use crate::kit::{Daemon, Msg, Over, PATIENCE, Phone, Setup, sip};
 /// alice owns the room, the others have joined; all have heard of the last one's coming.
 pub fn room(name: &str, owner: &Phone, others: &[&Phone]) {
     owner.expect(202, name, "#create");
-    owner.hears_that("*** Room was created", |m| m.from_user() == name && m.text() == "*** Room was created");
+    owner.hears_that("*** Room was created", |m| {
+        m.sender_user() == name && m.text() == "*** Room was created"
+    });
     for phone in others {
         phone.expect(202, name, "#join");
         let notice = format!("*** [{}] has joined the room", phone.user());
-        owner.hears_that(&notice, |m| m.from_user() == name && m.text() == notice);
-        phone.hears_that(&notice, |m| m.from_user() == name && m.text() == notice);
+        owner.hears_that(&notice, |m| m.sender_user() == name && m.text() == notice);
+        phone.hears_that(&notice, |m| m.sender_user() == name && m.text() == notice);
     }
 }
 
@@ -270,7 +272,7 @@ fn members_of_several_rooms_keep_all_of_them_over_a_stop_and_a_kill() {
             let all = carol.until("the list of members", |all| {
                 all[before..]
                     .iter()
-                    .any(|g| g.msg.from_user() == name && g.msg.text().starts_with("Members:"))
+                    .any(|g| g.msg.sender_user() == name && g.msg.text().starts_with("Members:"))
             });
             let list = all[before..].iter().find(|g| g.msg.text().starts_with("Members:")).unwrap();
             assert_eq!(names(&list.msg), members, "round {round}, {name}");
@@ -309,7 +311,7 @@ fn rooms_and_members_are_listed_as_the_asker_may_see_them() {
     let (alice, bob, carol) = (daemon.udp("alice"), daemon.udp("bob"), daemon.udp("carol"));
     room("team", &alice, &[&bob, &carol]);
     carol.expect(202, "chat-manager", "#create den private");
-    carol.hears_that("the new den", |m| m.from_user() == "den" && m.text() == "*** Room was created");
+    carol.hears_that("the new den", |m| m.sender_user() == "den" && m.text() == "*** Room was created");
     alice.expect(202, "team", "#modify bob admin");
     for (phone, expected) in [(&alice, vec!["[team]"]), (&carol, vec!["[den]", "[team]"])] {
         phone.expect(202, "chat-manager", "#rooms");

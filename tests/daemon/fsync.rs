@@ -62,7 +62,7 @@ fn a_202_leaves_after_the_fsync_of_what_it_promises() {
     let calls =
         "trace=fsync,fdatasync,read,readv,recvfrom,recvmsg,recvmmsg,write,writev,sendto,sendmsg,sendmmsg";
     let daemon =
-        setup.wrap(&["strace", "-D", "-f", "-y", "-s", "3000", "-e", calls, "-o", &trace_name]).start();
+        setup.wrap(&["strace", "-D", "-f", "-y", "-v", "-s", "3000", "-e", calls, "-o", &trace_name]).start();
     let (alice, bob) = (daemon.phone("alice").over(Over::Udp).registered(), daemon.tcp("bob"));
     room("team", &alice, &[&bob]);
     let mut ids = Vec::new();

@@ -96,9 +96,7 @@ fn malformed_requests_are_refused_and_change_nothing() {
         ("negative Content-Length", |t| t.replacen("Content-Length: ", "Content-Length: -", 1)),
         ("signed Content-Length", |t| t.replacen("Content-Length: ", "Content-Length: +", 1)),
         ("hexadecimal Content-Length", |t| t.replacen("Content-Length: ", "Content-Length: 0x", 1)),
-        ("Content-Length of 2^32 and more", |t| {
-            t.replacen("Content-Length: ", "Content-Length: 42949672", 1)
-        }),
+        ("Content-Length above 2^31", |t| t.replacen("Content-Length: ", "Content-Length: 42949672", 1)),
         ("two Content-Lengths", |t| {
             t.replacen("Content-Length: ", "Content-Length: 1\r\nContent-Length: ", 1)
         }),
@@ -161,7 +159,7 @@ fn a_stream_whose_framing_is_lost_is_answered_400_and_closed() {
 #[test]
 fn keep_alives_on_a_stream_are_answered_by_one_crlf() {
     let daemon = Daemon::open();
-    let reply = wire::exchange(daemon.addr, b"\r\n\r\n", |r| r.closed);
+    let reply = wire::exchange(daemon.addr, b"\r\n\r\n", |r| r.crlfs > 0);
     // A lone CRLF comes back; `take` counts it.
     assert_eq!((reply.crlfs, reply.messages.len()), (1, 0), "{reply:?}");
     let options =
@@ -260,6 +258,10 @@ fn without_credentials_there_is_a_challenge_and_no_trace() {
     let alice = daemon.udp("alice");
     alice.expect(202, "team", "#create");
     let before = daemon.rss_kib();
+    let allow = daemon.options(PATIENCE).expect("OPTIONS is answered").header("Allow").to_string();
+    let mut methods = vec!["REGISTER", "MESSAGE", "SUBSCRIBE", "PUBLISH"];
+    methods.retain(|method| allow.contains(method));
+    assert!(methods.len() >= 2, "Allow: {allow}");
     let socket = Datagrams::new(daemon.addr);
     let rounds = if crate::kit::long_form() { 200_000 } else { 10_000 };
     let (mut sent, mut came, mut checked) = (0u32, 0u32, 0u32);
@@ -274,8 +276,12 @@ fn without_credentials_there_is_a_challenge_and_no_trace() {
         checked += 1;
     };
     for n in 0..rounds {
-        let method = ["REGISTER", "MESSAGE", "SUBSCRIBE", "PUBLISH"][n % 4];
-        let uri = if n % 4 == 0 { "sip:example.org".to_string() } else { format!("sip:u{n}@example.org") };
+        let method = methods[n % methods.len()];
+        let uri = if method == "REGISTER" {
+            "sip:example.org".to_string()
+        } else {
+            format!("sip:u{n}@example.org")
+        };
         let mut flood = Req::new(method, &uri, &format!("sip:u{n}@example.org"));
         flood.to = format!("sip:u{n}@example.org");
         flood.headers = vec![format!("Contact: <sip:u{n}@{}>", socket.local()), "Event: presence".into()];

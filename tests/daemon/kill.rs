@@ -81,7 +81,7 @@ type Memory = HashMap<(String, String), String>;
 fn heard(phone: &Phone, memory: &mut Memory) -> BTreeMap<String, Vec<String>> {
     let mut rooms: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for got in phone.taken().iter().filter(|g| g.msg.text().contains("]: k")) {
-        let key = (got.msg.from_user(), got.msg.text());
+        let key = (got.msg.sender_user(), got.msg.text());
         if let Some(first) = memory.insert(key.clone(), got.msg.call_id().into()) {
             phone.fail(&format!("{key:?} came twice, with Call-ID {first} and {}", got.msg.call_id()));
         }
@@ -102,7 +102,7 @@ fn judge(round: usize, posts: &[Post], phones: &[Phone], memories: &mut [Memory]
         let what = format!("round {round}: all accepted posts");
         phone.until_within(Duration::from_secs(90), &what, |all| {
             for got in &all[at..] {
-                missing.remove(&(got.msg.from_user(), got.msg.text()));
+                missing.remove(&(got.msg.sender_user(), got.msg.text()));
             }
             at = all.len();
             missing.is_empty()

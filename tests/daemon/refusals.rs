@@ -71,7 +71,7 @@ fn a_refusal_is_also_said_in_words() {
     let before = bob.taken().len();
     bob.expect(603, "team", "#remove alice");
     bob.until("words about #remove", |all| {
-        all[before..].iter().any(|g| g.msg.from_user() == "team" && g.msg.text().starts_with("*** "))
+        all[before..].iter().any(|g| g.msg.sender_user() == "team" && g.msg.text().starts_with("*** "))
     });
 }
 

@@ -299,9 +299,11 @@ impl Daemon {
         self.phone(user).over(super::Over::Tcp).registered()
     }
 
-    /// A second daemon with the same configuration file: must end by itself.
+    /// A second daemon on the same data, with listeners of its own: must end by itself.
     pub fn second(&self) -> Output {
-        run_to_end(&mut self.setup.command(&self.config))
+        let other = free_address();
+        let mut command = self.setup.command(&self.config);
+        run_to_end(command.env("IMCD_SIP__LISTEN", format!("udp:{other},tcp:{other}")))
     }
 
     /// Resident memory in KiB, from /proc.

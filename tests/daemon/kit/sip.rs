@@ -119,7 +119,7 @@ impl Msg {
     }
 
     /// User part of the URI in From: the room a member hears.
-    pub fn from_user(&self) -> String {
+    pub fn sender_user(&self) -> String {
         let uri = self.address("From");
         let bare = uri.split_once(':').map_or(uri.as_str(), |(_, rest)| rest);
         bare.split('@').next().unwrap_or("").to_string()
