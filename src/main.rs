@@ -1,1 +1,61 @@
-fn main() {}
+//! The daemon's command line: arguments → configuration → [`imcd::server::run`].
+//!
+//! Prevents a start with a configuration other than the one that was checked. Never decides anything else.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+use imcd::config::Config;
+
+/// Read when `--config` is not given and it exists.
+const DEFAULT_FILE: &str = "/etc/imcd/imcd.toml";
+
+/// Group chat, presence and offline messages for any SIP phone that can send a MESSAGE.
+#[derive(Parser)]
+#[command(name = "imcd", version, after_help = "Environment variables IMCD_TABLE__KEY override single keys.")]
+struct Arguments {
+    /// Configuration file [default: /etc/imcd/imcd.toml if it exists, else built-in defaults]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Check the configuration, tell what is wrong with it, and exit
+    #[arg(long, conflicts_with = "print_config")]
+    check: bool,
+    /// Print the effective configuration and exit
+    #[arg(long)]
+    print_config: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let file = arguments.config.or_else(|| Path::new(DEFAULT_FILE).exists().then(|| DEFAULT_FILE.into()));
+    let name = file.as_ref().map_or("built-in defaults".into(), |f| f.display().to_string());
+    // What is not Unicode cannot be a value of ours.
+    let env = || std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+    let read = move || Config::load(file.as_deref(), env());
+    let (config, warnings) = match read() {
+        Ok(loaded) => loaded,
+        Err(e) => {
+            eprintln!("{e}");
+            return ExitCode::FAILURE;
+        }
+    };
+    for warning in &warnings {
+        eprintln!("{name}: warning: {warning}");
+    }
+    if arguments.check {
+        println!("{name}: ok");
+        return ExitCode::SUCCESS;
+    }
+    if arguments.print_config {
+        print!("{}", config.print());
+        return ExitCode::SUCCESS;
+    }
+    match imcd::server::run(config, Box::new(read)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            eprintln!("imcd: {fault}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,1 +1,574 @@
-//! Builds everything.
+//! The whole: builds everything, starts, reloads, drains. Locks the data directory, so that two daemons never
+//! write one store.
+
+mod manage;
+
+use std::fs::{File, OpenOptions};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, OnceLock, RwLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use nix::fcntl::{Flock, FlockArg};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{error, info, warn};
+
+use crate::chat::ids::Ids;
+use crate::chat::shard::{Event, Input, Settings, Shard};
+use crate::config::{Config, ConfigError, Level, LogFormat};
+use crate::edge::control::{ControlSocket, SocketLimits};
+use crate::edge::driver::{Driver, Gauges, House, Inbox, Mail, StreamsToShards};
+use crate::edge::transport::tcp::Streams;
+use crate::edge::transport::udp;
+use crate::edge::uas::Uas;
+use crate::refusal::Fault;
+use crate::service::clock::Clock;
+use crate::service::delivery::{Delivery, Report};
+use crate::service::domains::Domains;
+use crate::service::focus::{Focus, Rules, TOLD_AGAIN};
+use crate::service::identity::Identity;
+use crate::service::ratelimit::{Once, RateLimit};
+use crate::service::registrar::{Flows, Listening, Registrar};
+use crate::service::relay::Relay;
+use crate::sip::endpoint::{self, Endpoint, TxKey};
+use crate::sip::message::{Limits, Message};
+use crate::sip::transaction::Timers;
+use crate::store::{Options, Store};
+use crate::types::{AccountId, ConnId, DeviceKey, Flow, Seq, Transport, UnixMs};
+
+/// A stop takes no longer than this, whoever is still busy (spec §1).
+const STOP_WITHIN: Duration = Duration::from_secs(4);
+/// A knock at a private room is told to its members once in this time.
+const KNOCK_AGAIN: Duration = Duration::from_secs(60);
+/// Log entries and old answers are looked through this often.
+const TRIM_EVERY: Duration = Duration::from_secs(60);
+
+/// Reads the configuration again, for SIGHUP.
+pub type Reread = Box<dyn Fn() -> Result<(Config, Vec<String>), ConfigError> + Send + Sync>;
+
+/// Runs the daemon until it is told to stop.
+pub fn run(config: Config, reread: Reread) -> Result<(), Fault> {
+    let log_level = start_log(&config);
+    let _lock = lock_data_dir(&config.data_dir)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores())
+        .enable_all()
+        .build()
+        .map_err(|error| Fault::Internal(format!("cannot start the runtime: {error}")))?;
+    let result = runtime.block_on(serve(config, reread, log_level));
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    result
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn internal(what: &str) -> impl Fn(std::io::Error) -> Fault {
+    move |error| Fault::Internal(format!("{what}: {error}"))
+}
+
+// ── logging ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+type SetLevel = Box<dyn Fn(Level) + Send + Sync>;
+
+fn start_log(config: &Config) -> SetLevel {
+    use tracing_subscriber::filter::LevelFilter;
+    use tracing_subscriber::prelude::*;
+    let filter = |level| match level {
+        Level::Error => LevelFilter::ERROR,
+        Level::Warn => LevelFilter::WARN,
+        Level::Info => LevelFilter::INFO,
+        Level::Debug => LevelFilter::DEBUG,
+        Level::Trace => LevelFilter::TRACE,
+    };
+    let (limit, handle) = tracing_subscriber::reload::Layer::new(filter(config.log.level));
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let layer = match config.log.format {
+        LogFormat::Json => layer.json().boxed(),
+        LogFormat::Text => layer.with_ansi(false).boxed(),
+    };
+    // A second daemon in one process (tests) keeps the first one's log.
+    let _ = tracing_subscriber::registry().with(limit).with(layer).try_init();
+    Box::new(move |level| drop(handle.reload(filter(level))))
+}
+
+// ── start ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+fn lock_data_dir(dir: &Path) -> Result<Flock<File>, Fault> {
+    std::fs::create_dir_all(dir)
+        .map_err(|error| Fault::Internal(format!("cannot make the data directory {}: {error}", dir.display())))?;
+    let path = dir.join("imcd.lock");
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(|error| Fault::Internal(format!("cannot open {}: {error}", path.display())))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| {
+        if error == nix::errno::Errno::EWOULDBLOCK {
+            Fault::Internal(format!("another imcd uses the data directory {}", dir.display()))
+        } else {
+            Fault::Internal(format!("cannot lock {}: {error}", path.display()))
+        }
+    })
+}
+
+/// Stream transport as the registrar sees it; filled when the streams exist.
+#[derive(Default)]
+struct StreamFlows(OnceLock<Arc<Streams>>);
+
+impl Flows for StreamFlows {
+    fn is_open(&self, conn: ConnId) -> bool {
+        self.0.get().is_some_and(|streams| streams.is_open(conn))
+    }
+    fn hold(&self, conn: ConnId, held: bool) {
+        if let Some(streams) = self.0.get() {
+            streams.hold(conn, held);
+        }
+    }
+}
+
+/// The services, as the shards' threads reach them.
+struct Rooms {
+    uas: Arc<Uas>,
+    delivery: Arc<Delivery>,
+    registrar: Arc<Registrar>,
+    store: Store,
+    inboxes: Arc<Vec<Inbox>>,
+    runtime: tokio::runtime::Handle,
+}
+
+impl House for Rooms {
+    fn screen(&self, message: &Message<'_>, flow: &Flow, tag: &str) -> Option<Bytes> {
+        self.uas.screen(message, flow, tag)
+    }
+
+    fn request(&self, shard: usize, key: TxKey, flow: Flow, bytes: Bytes, tag: String) {
+        let (uas, inboxes) = (self.uas.clone(), self.inboxes.clone());
+        self.runtime.spawn(async move {
+            if let Some((bytes, keep)) = uas.serve(&bytes, flow, &tag).await {
+                inboxes[shard].push(Mail::Respond { key, bytes, keep });
+            }
+        });
+    }
+
+    fn event(&self, shard: usize, event: Event) {
+        if let Some(Report::Unbound { account, contact }) = self.delivery.event(shard, event) {
+            let registrar = self.registrar.clone();
+            self.runtime.spawn_blocking(move || registrar.unbound(account, contact));
+        }
+    }
+
+    fn positions(&self, moved: Vec<(AccountId, DeviceKey, Seq)>) {
+        self.store.positions(moved);
+    }
+}
+
+/// A running daemon.
+struct Server {
+    config: RwLock<Config>,
+    store: Store,
+    delivery: Arc<Delivery>,
+    focus: Arc<Focus>,
+    registrar: Arc<Registrar>,
+    identity: Arc<Identity>,
+    domains: Arc<Domains>,
+    streams: Arc<Streams>,
+    gauges: Vec<Arc<Gauges>>,
+    listening: Vec<Listening>,
+    started: Instant,
+}
+
+async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<(), Fault> {
+    let mut signals = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()]
+        .map(|kind| signal(kind).map_err(internal("signals")));
+    raise_descriptor_limit();
+    let clock = Clock::start();
+    let shards = cores();
+    let (sockets, listeners, listening) = bind(&config, shards)?;
+    let store = open_store(&config)?;
+    let ids = Ids::new(&store.secret("ids")?);
+    let inboxes = Arc::new((0..shards).map(|_| Inbox::new()).collect::<Result<Vec<_>, _>>()?);
+
+    let tell = {
+        let inboxes = inboxes.clone();
+        Box::new(move |shard: usize, input: Input| inboxes[shard].push(Mail::Shard(input)))
+    };
+    let start = char::from(config.imc.imc_cmd_start_char.byte()).to_string();
+    let room_max = config.offline.room_max;
+    let delivery = Delivery::start(tell, shards, ids, store.clone(), clock, room_max, start.clone())?;
+    let domains = Arc::new(Domains::new(&config));
+    let identity = Arc::new(Identity::new(&config, domains.clone(), store.clone(), clock)?);
+    let flows = Arc::new(StreamFlows::default());
+    let registrar = Arc::new(Registrar::new(
+        &config,
+        store.clone(),
+        delivery.clone(),
+        flows.clone(),
+        clock,
+        listening.clone(),
+    ));
+    let runtime = tokio::runtime::Handle::current();
+    let limits = sip_limits(&config);
+    let streams = {
+        let (closed, exempt) = (registrar.clone(), identity.clone());
+        let handle = runtime.clone();
+        let closed = Box::new(move |conn| {
+            let registrar = closed.clone();
+            handle.spawn_blocking(move || registrar.closed(conn));
+        });
+        let events = Arc::new(StreamsToShards { inboxes: inboxes.clone(), closed });
+        let exempt = Box::new(move |ip| exempt.is_trusted(ip));
+        Streams::new(events, limits, exempt, descriptors().saturating_sub(256).max(64), runtime.clone())
+    };
+    // The only place that sets it.
+    let _ = flows.0.set(streams.clone());
+    let focus = Arc::new(Focus {
+        store: store.clone(),
+        delivery: delivery.clone(),
+        registrar: registrar.clone(),
+        domains: domains.clone(),
+        clock,
+        dialect: config.imc.dialect,
+        start,
+        manager: config.imc.manager.clone(),
+        closed_house: config.auth_required() && config.sip.outbound_proxy.is_none(),
+        reaches_abroad: config.sip.outbound_proxy.is_some(),
+        rules: RwLock::new(Arc::new(Rules::new(&config))),
+        rate: RateLimit::default(),
+        told: Once::per(TOLD_AGAIN),
+        knocks: Once::per(KNOCK_AGAIN),
+    });
+    let relay =
+        Arc::new(Relay { store: store.clone(), delivery: delivery.clone(), focus: focus.clone() });
+    let timers = timers(&config);
+    let uas = Arc::new(Uas {
+        identity: identity.clone(),
+        registrar: registrar.clone(),
+        focus: focus.clone(),
+        relay,
+        domains: domains.clone(),
+        store: store.clone(),
+        clock,
+        ids,
+        limits,
+        patience_ms: timers.patience().as_millis() as i64,
+    });
+    announce_commits(&store, &delivery, &registrar, runtime.clone());
+    let house = Arc::new(Rooms {
+        uas,
+        delivery: delivery.clone(),
+        registrar: registrar.clone(),
+        store: store.clone(),
+        inboxes: inboxes.clone(),
+        runtime: runtime.clone(),
+    });
+    let mut threads = Vec::new();
+    let mut gauges = Vec::new();
+    for (index, sockets) in sockets.into_iter().enumerate() {
+        let gauge = Arc::new(Gauges::default());
+        gauges.push(gauge.clone());
+        let settings = Settings {
+            shard: index as u8,
+            ids,
+            timers,
+            dialect: config.imc.dialect,
+            copy_to_sender: config.delivery.copy_to_sender,
+            keepalive: match config.sip.nat_keepalive_s {
+                0 => None,
+                seconds => Some(Duration::from_secs(u64::from(seconds))),
+            },
+        };
+        let mut random = [0; 24];
+        getrandom::fill(&mut random).map_err(|error| Fault::Internal(format!("randomness: {error}")))?;
+        let (mut secret, mut seed) = ([0; 16], [0; 8]);
+        secret.copy_from_slice(&random[..16]);
+        seed.copy_from_slice(&random[16..]);
+        let endpoint = endpoint::Config { timers, limits, ..endpoint::Config::new(secret) };
+        let driver = Driver {
+            index,
+            shard: Shard::new(settings, Instant::now(), u64::from_be_bytes(seed), store.head()),
+            endpoint: Endpoint::new(endpoint),
+            sockets,
+            inboxes: inboxes.clone(),
+            streams: streams.clone(),
+            house: house.clone(),
+            ids,
+            clock,
+            gauges: gauge,
+        };
+        threads.push(driver.start()?);
+    }
+    registrar.restore()?;
+    let mut accepting = tokio::task::JoinSet::new();
+    for (listener, index) in listeners {
+        accepting.spawn(streams.clone().accept(listener, index));
+    }
+    let server = Arc::new(Server {
+        config: RwLock::new(config.clone()),
+        store: store.clone(),
+        delivery,
+        focus,
+        registrar,
+        identity,
+        domains,
+        streams,
+        gauges,
+        listening,
+        started: Instant::now(),
+    });
+    let control = control_socket(&config, &server)?;
+    let upkeep = tokio::spawn(upkeep(server.clone(), clock));
+    greet(&server, &config);
+    // Without systemd there is nobody to tell.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+
+    let [Ok(terminate), Ok(interrupt), Ok(hangup)] = &mut signals else {
+        return Err(Fault::Internal("signals cannot be handled".into()));
+    };
+    wait_for_stop(&server, terminate, interrupt, hangup, &reread, &set_level).await;
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    accepting.abort_all();
+    upkeep.abort();
+    control.abort();
+    stop(threads, &inboxes, store).await;
+    Ok(())
+}
+
+type Bound = (Vec<Vec<Option<std::net::UdpSocket>>>, Vec<(TcpListener, u16)>, Vec<Listening>);
+
+/// Binds all listeners: for each shard its UDP sockets by listener index, and the TCP listeners.
+fn bind(config: &Config, shards: usize) -> Result<Bound, Fault> {
+    let mut sockets: Vec<Vec<Option<std::net::UdpSocket>>> = (0..shards).map(|_| Vec::new()).collect();
+    let (mut streams, mut listening) = (Vec::new(), Vec::new());
+    for (index, listener) in config.sip.listen.iter().enumerate() {
+        let failed = |error| Fault::Internal(format!("cannot listen on {listener}: {error}"));
+        let address = match listener.transport {
+            Transport::Udp => {
+                let bound = udp::bind(listener.addr, shards).map_err(failed)?;
+                let address = bound.first().map(std::net::UdpSocket::local_addr).transpose().map_err(failed)?;
+                for (mine, socket) in sockets.iter_mut().zip(bound) {
+                    mine.push(Some(socket));
+                }
+                address.unwrap_or(listener.addr)
+            }
+            Transport::Tcp => {
+                let bound = tcp_listener(listener.addr).map_err(failed)?;
+                let address = bound.local_addr().map_err(failed)?;
+                streams.push((bound, index as u16));
+                for mine in &mut sockets {
+                    mine.push(None);
+                }
+                address
+            }
+        };
+        listening.push(Listening { transport: listener.transport, address });
+    }
+    Ok((sockets, streams, listening))
+}
+
+fn tcp_listener(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = socket2::Socket::new(
+        socket2::Domain::for_address(address),
+        socket2::Type::STREAM,
+        Some(socket2::Protocol::TCP),
+    )?;
+    // Connections of the daemon before us may linger on the port.
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(1024)?;
+    TcpListener::from_std(socket.into())
+}
+
+fn open_store(config: &Config) -> Result<Store, Fault> {
+    Store::open(Options {
+        path: config.db_file(),
+        rooms_table: config.imc.rooms_table.clone(),
+        members_table: config.imc.members_table.clone(),
+        hash_size: config.imc.hash_size,
+        history_keep: config.history.keep.duration(),
+        history_max_bytes: config.history.max_bytes,
+        device_keep: Duration::from_secs(u64::from(config.offline.expire_time)),
+        ..Options::default()
+    })
+}
+
+fn sip_limits(config: &Config) -> Limits {
+    Limits { body: config.limits.message_bytes, ..Limits::default() }
+}
+
+fn timers(config: &Config) -> Timers {
+    let ms = |ms: u32| Duration::from_millis(u64::from(ms));
+    Timers { t1: ms(config.sip.t1_ms), t2: ms(config.sip.t2_ms), t4: ms(config.sip.t4_ms) }
+}
+
+/// What is committed is announced; whoever hears of himself for the first time, and has no binding, is opened a
+/// route if there is a proxy.
+fn announce_commits(
+    store: &Store,
+    delivery: &Arc<Delivery>,
+    registrar: &Arc<Registrar>,
+    runtime: tokio::runtime::Handle,
+) {
+    let (delivery, registrar, known) = (delivery.clone(), registrar.clone(), store.clone());
+    store.on_commit(Box::new(move |news| {
+        if registrar.has_proxy() {
+            let opened: Vec<AccountId> =
+                news.spans.iter().filter(|(_, span)| span.until.is_none()).map(|(id, _)| *id).collect();
+            if !opened.is_empty() {
+                let (registrar, store) = (registrar.clone(), known.clone());
+                runtime.spawn_blocking(move || {
+                    for id in opened {
+                        let reached = store.address(id).and_then(|who| match who {
+                            Some(who) if !registrar.is_bound(&who) => registrar.reach_unbound(id, &who),
+                            _ => Ok(()),
+                        });
+                        if let Err(fault) = reached {
+                            warn!(%fault, "no route opened");
+                        }
+                    }
+                });
+            }
+        }
+        delivery.announce(news);
+    }));
+}
+
+fn control_socket(config: &Config, server: &Arc<Server>) -> Result<tokio::task::JoinHandle<()>, Fault> {
+    let path = config.control_socket();
+    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+        std::fs::create_dir_all(dir).map_err(internal("run directory"))?;
+    }
+    let socket = ControlSocket::bind(&path).map_err(|error| {
+        Fault::Internal(format!("cannot open the control socket {}: {error}", path.display()))
+    })?;
+    let server = server.clone();
+    Ok(tokio::spawn(socket.serve(server, SocketLimits::default(), std::future::pending())))
+}
+
+/// The first thing a newcomer sees: where we listen and how to try it.
+fn greet(server: &Server, config: &Config) {
+    for listener in &server.listening {
+        println!("imcd listens on {}:{}", listener.transport.via().to_ascii_lowercase(), listener.address);
+    }
+    let domain = server.domains.default_domain();
+    let start = char::from(config.imc.imc_cmd_start_char.byte());
+    let who = if config.auth_required() {
+        "make accounts with `imcctl account add NAME`, point two softphones here".to_owned()
+    } else {
+        "point two softphones here with any user name and no password".to_owned()
+    };
+    println!(
+        "To try it: {who};\nfrom one send \"{start}create\" to sip:team@{domain}, from the other \"{start}join\", and chat there."
+    );
+    info!(version = env!("CARGO_PKG_VERSION"), auth = config.auth_required(), "started");
+}
+
+// ── life ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+async fn wait_for_stop(
+    server: &Server,
+    terminate: &mut Signal,
+    interrupt: &mut Signal,
+    hangup: &mut Signal,
+    reread: &Reread,
+    set_level: &SetLevel,
+) {
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return,
+            _ = interrupt.recv() => return,
+            _ = hangup.recv() => reload(server, reread, set_level),
+        }
+    }
+}
+
+fn reload(server: &Server, reread: &Reread, set_level: &SetLevel) {
+    let (fresh, warnings) = match reread() {
+        Ok(read) => read,
+        Err(error) => return error!("configuration not reloaded: {error}"),
+    };
+    for warning in warnings {
+        warn!("{warning}");
+    }
+    let mut config = server.config.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let (now, needs_restart) = config.reloaded(&fresh);
+    for key in needs_restart {
+        warn!("{key} has changed and takes effect after a restart");
+    }
+    set_level(now.log.level);
+    *server.focus.rules.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(Rules::new(&now));
+    server.delivery.set_room_max(now.offline.room_max);
+    server.delivery.tell_all(|| Input::CopyToSender(now.delivery.copy_to_sender));
+    *config = now;
+    info!("configuration reloaded");
+}
+
+/// What has to be done now and then.
+async fn upkeep(server: Arc<Server>, clock: Clock) {
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut trimmed = Instant::now();
+    loop {
+        second.tick().await;
+        server.registrar.expire();
+        if trimmed.elapsed() < TRIM_EVERY {
+            continue;
+        }
+        trimmed = Instant::now();
+        let now = clock.wall();
+        server.store.sweep(now);
+        trim(&server.store, now).await;
+        if let Err(fault) = server.focus.expire_invitations().await {
+            warn!(%fault, "old invitations were not withdrawn");
+        }
+    }
+}
+
+/// Walks through what may be removed, slice by slice, so that nobody waits long.
+async fn trim(store: &Store, now: UnixMs) {
+    loop {
+        match store.trim_slice(now).await {
+            Ok(true) => tokio::time::sleep(Duration::from_millis(50)).await,
+            Ok(false) => return,
+            Err(fault) => return warn!(%fault, "the log was not trimmed"),
+        }
+    }
+}
+
+/// Lets the shards hand in their positions, flushes the store.
+async fn stop(threads: Vec<JoinHandle<()>>, inboxes: &[Inbox], store: Store) {
+    for inbox in inboxes {
+        inbox.push(Mail::Stop);
+    }
+    let flushed = tokio::task::spawn_blocking(move || {
+        for thread in threads {
+            if thread.join().is_err() {
+                error!("a shard did not stop in order");
+            }
+        }
+        store.close();
+    });
+    match tokio::time::timeout(STOP_WITHIN, flushed).await {
+        Ok(_) => info!("stopped"),
+        Err(_) => error!("stopped without flushing: the store did not answer in time"),
+    }
+}
+
+fn descriptors() -> usize {
+    nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)
+        .map_or(1024, |(soft, _)| soft as usize)
+}
+
+/// A connection is a descriptor: as many as we may have.
+fn raise_descriptor_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // Refused: then there are fewer.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}

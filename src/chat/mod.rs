@@ -1,6 +1,17 @@
-//! Rooms without IO.
+//! Rooms without IO: what is typed, what it means, what is answered; and delivery to one contact at a time.
 
+pub mod address;
 pub mod command;
 pub mod content;
+pub mod decide;
 pub mod dialect;
+pub mod history;
+pub mod ids;
+pub mod outbox;
+pub mod outcome;
+pub mod render;
 pub mod room;
+pub mod shard;
+pub mod split;
+pub mod table;
+pub mod wheel;

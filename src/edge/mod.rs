@@ -1,1 +1,6 @@
-//! Sockets and foreign protocols; no decisions.
+//! Doors: sockets and foreign protocols. No decisions are made here.
+
+pub mod control;
+pub mod driver;
+pub mod transport;
+pub mod uas;

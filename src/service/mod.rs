@@ -1,1 +1,10 @@
-//! What the daemon does; async, protocol-neutral.
+//! Deeds: what the daemon does. Async, protocol-neutral; knows no socket and no SQL.
+
+pub mod clock;
+pub mod delivery;
+pub mod domains;
+pub mod focus;
+pub mod identity;
+pub mod ratelimit;
+pub mod registrar;
+pub mod relay;

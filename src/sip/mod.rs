@@ -3,7 +3,11 @@
 pub mod digest;
 pub mod endpoint;
 pub mod framing;
+pub mod grammar;
 pub mod header;
+mod lines;
 pub mod message;
+pub mod name;
 pub mod transaction;
 pub mod uri;
+pub mod write;

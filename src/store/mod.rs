@@ -1,1 +1,332 @@
-//! The durable verbs, in domain words.
+//! The durable verbs, in domain words. All SQL of the daemon lives on this floor.
+//!
+//! One thread writes, in batches: what it answers is on disk (spec §5.1). Reads go past it, on connections of their
+//! own. Prevents that a 2xx is sent for what a power cut can still take back, and that two requests change one room
+//! by the same version of it. Never decides who may do what, never sends anything.
+
+mod accounts;
+mod changes;
+mod lookups;
+mod pages;
+mod rooms;
+mod schema;
+mod sqlite;
+mod trim;
+mod turn;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use dashmap::DashMap;
+use rusqlite::OptionalExtension;
+
+use crate::refusal::Fault;
+use crate::types::{
+    Accepted, AccountId, Announcement, Answer, Aor, Commit, Committed, ConvId, DeviceKey, Origin, Seq, UnixMs,
+};
+
+pub use accounts::{Account, Credentials, StoredBinding, View};
+pub use pages::Page;
+pub use rooms::RoomLine;
+
+/// How the store is to be. Durations of zero mean none.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The database file. Made if there is none.
+    pub path: PathBuf,
+    /// Names of the peers' tables; plain identifiers.
+    pub rooms_table: String,
+    pub members_table: String,
+    /// 2^n shards of the tables in memory, at most 2^10.
+    pub hash_size: u8,
+    /// How long what was said can be read again.
+    pub history_keep: Duration,
+    /// Bytes of database at which history is shortened, then posts are refused; 0: no limit.
+    pub history_max_bytes: u64,
+    /// A device unseen for longer is forgotten.
+    pub device_keep: Duration,
+    /// How long a write waits for somebody else's lock on the file.
+    pub busy_timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            path: "imcd.db".into(),
+            rooms_table: "imc_rooms".into(),
+            members_table: "imc_members".into(),
+            hash_size: 4,
+            history_keep: Duration::from_secs(30 * 86400),
+            history_max_bytes: 0,
+            device_keep: Duration::from_secs(259_200),
+            busy_timeout: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Told after each durable commit.
+pub type OnCommit = Box<dyn Fn(Announcement) + Send + Sync>;
+
+/// The store. Clones are the same store; the last one to go closes it.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    shared: Arc<Shared>,
+    writer: writer::Writer,
+}
+
+/// What the writer and the readers have in common.
+struct Shared {
+    options: Options,
+    sql: rooms::Statements,
+    readers: sqlite::Readers,
+    rooms: DashMap<Aor, rooms::Cached>,
+    accounts: DashMap<Aor, Account>,
+    /// Newest seq of each conversation that has entries: 40 bytes each, so that a page asks only where there is
+    /// something.
+    heads: DashMap<ConvId, Seq>,
+    head: AtomicI64,
+    active_rooms: AtomicI64,
+    positions: Mutex<Positions>,
+    on_commit: RwLock<Option<Arc<OnCommit>>>,
+    healthy: AtomicBool,
+    /// `history_max_bytes` is reached and nothing can be shortened.
+    full: AtomicBool,
+    trimmer: Mutex<trim::Walk>,
+    /// Jobs on their way to the writer.
+    queued: AtomicUsize,
+}
+
+/// Positions that are not on disk yet.
+#[derive(Default)]
+struct Positions {
+    pending: HashMap<AccountId, Vec<(DeviceKey, Seq)>>,
+    /// Being written by the running batch.
+    flushing: HashMap<AccountId, Vec<(DeviceKey, Seq)>>,
+}
+
+impl Positions {
+    fn put(map: &mut HashMap<AccountId, Vec<(DeviceKey, Seq)>>, id: AccountId, key: DeviceKey, seq: Seq) {
+        let devices = map.entry(id).or_default();
+        match devices.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, position)) => *position = seq.max(*position),
+            None => devices.push((key, seq)),
+        }
+    }
+
+    /// A batch failed: what it held waits again.
+    fn restore(&mut self) {
+        for (id, devices) in std::mem::take(&mut self.flushing) {
+            for (key, seq) in devices {
+                Self::put(&mut self.pending, id, key, seq);
+            }
+        }
+    }
+
+    /// Everything not on disk of one account.
+    fn of(&self, id: AccountId) -> impl Iterator<Item = &(DeviceKey, Seq)> {
+        self.flushing.get(&id).into_iter().chain(self.pending.get(&id)).flatten()
+    }
+
+    fn forget(&mut self, id: AccountId, device: Option<&str>) {
+        for map in [&mut self.pending, &mut self.flushing] {
+            match device {
+                None => drop(map.remove(&id)),
+                Some(key) => {
+                    if let Some(devices) = map.get_mut(&id) {
+                        devices.retain(|(known, _)| &**known != key);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Wall clock, Unix milliseconds.
+fn now_ms() -> UnixMs {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as UnixMs)
+}
+
+impl Store {
+    /// Opens the database, brings it to the present shape, adopts what the peers wrote, starts the writer.
+    ///
+    /// # Errors
+    /// [`Fault::Unavailable`] if the file cannot be written, [`Fault::Corrupt`] if it is not ours or newer than us.
+    pub fn open(options: Options) -> Result<Store, Fault> {
+        let tables = schema::Tables::new(&options.rooms_table, &options.members_table)?;
+        let mut conn = sqlite::open_writer(&options.path, options.busy_timeout).map_err(sqlite::fault)?;
+        schema::prepare(&mut conn, &tables)?;
+        let readers = sqlite::Readers::open(&options.path, options.busy_timeout).map_err(sqlite::fault)?;
+        let shards = 1usize << options.hash_size.clamp(1, 10);
+        let heads = DashMap::with_shard_amount(shards);
+        pages::load_heads(&conn, &heads).map_err(sqlite::fault)?;
+        let head = schema::head(&conn).map_err(sqlite::fault)?;
+        let sql = rooms::Statements::new(&tables);
+        let active: i64 = conn.query_row(&sql.count_rooms, [], |row| row.get(0)).map_err(sqlite::fault)?;
+        let shared = Arc::new(Shared {
+            sql,
+            readers,
+            rooms: DashMap::with_shard_amount(shards),
+            accounts: DashMap::with_shard_amount(shards),
+            heads,
+            head: AtomicI64::new(head),
+            active_rooms: AtomicI64::new(active),
+            positions: Mutex::default(),
+            on_commit: RwLock::new(None),
+            healthy: AtomicBool::new(true),
+            full: AtomicBool::new(false),
+            trimmer: Mutex::default(),
+            queued: AtomicUsize::new(0),
+            options,
+        });
+        let writer = writer::Writer::start(shared.clone(), conn)?;
+        Ok(Store(Arc::new(Inner { shared, writer })))
+    }
+
+    /// Sets who is told of commits: called on the writer thread after each is durable, in commit order, before the
+    /// one who asked is answered. It must be quick, and must not wait for the store.
+    pub fn on_commit(&self, f: OnCommit) {
+        *self.0.shared.on_commit.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(f));
+    }
+
+    /// Makes all effects of one request durable, or none.
+    ///
+    /// # Errors
+    /// [`Fault::Unavailable`] if the storage takes no writes now: nothing was written, try again later.
+    pub async fn commit(&self, commit: Commit) -> Result<Committed, Fault> {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        self.0.writer.send(&self.0.shared, writer::Job::Commit(commit, reply))?;
+        answer.await.unwrap_or_else(|_| Err(writer::closed()))
+    }
+
+    /// What a request was answered, if it was accepted within the last 24 h (spec §5.7).
+    pub fn accepted(&self, origin: &Origin) -> Result<Option<Accepted>, Fault> {
+        self.0.shared.readers.ask(|conn| {
+            conn.prepare_cached("SELECT status, body, at FROM accepted WHERE origin = ?1")?
+                .query_row([&origin[..]], |row| {
+                    Ok(Accepted {
+                        origin: *origin,
+                        answer: Answer { status: row.get(0)? },
+                        body: row.get::<_, i64>(1)? as u64,
+                        at: row.get(2)?,
+                    })
+                })
+                .optional()
+        })
+    }
+
+    /// The highest committed seq.
+    pub fn head(&self) -> Seq {
+        Seq(self.0.shared.head.load(Ordering::Acquire))
+    }
+
+    /// A random key of this name: made at the first use, the same ever after.
+    ///
+    /// Blocks until it is durable; meant for the start.
+    pub fn secret(&self, name: &str) -> Result<[u8; 32], Fault> {
+        let key = format!("secret:{name}");
+        let mut fresh = [0; 32];
+        getrandom::fill(&mut fresh).map_err(|error| Fault::Internal(error.to_string()))?;
+        self.write_now(move |turn| {
+            turn.conn.execute(
+                "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+                rusqlite::params![key, &fresh[..]],
+            )?;
+            let kept: Vec<u8> =
+                turn.conn.query_row("SELECT value FROM meta WHERE key = ?1", [&key], |row| row.get(0))?;
+            <[u8; 32]>::try_from(kept)
+                .map_err(|_| sqlite::Failure::Own(Fault::Corrupt(format!("{key} has not 32 bytes"))))
+        })
+    }
+
+    /// How far devices have got. Not waited for: the newest of it may be lost in a crash, and then some
+    /// deliveries are repeated. A position only grows; a device not known yet is made. Touches `seen`.
+    pub fn positions(&self, moved: Vec<(AccountId, DeviceKey, Seq)>) {
+        if moved.is_empty() {
+            return;
+        }
+        let mut positions = self.0.shared.positions.lock().unwrap_or_else(PoisonError::into_inner);
+        let wake = positions.pending.is_empty();
+        for (id, key, seq) in moved {
+            Positions::put(&mut positions.pending, id, key, seq);
+        }
+        drop(positions);
+        if wake {
+            self.0.writer.wake();
+        }
+    }
+
+    /// Resolves when everything told so far, positions included, is on disk or could not be written.
+    pub async fn flush(&self) {
+        let flushed = self.write(|turn| {
+            turn.flush_positions = true;
+            Ok(())
+        });
+        if let Err(fault) = flushed.await {
+            tracing::warn!(%fault, "positions not flushed");
+        }
+    }
+
+    /// Copies the database into `file`, which must not exist, as it is at one moment. Takes no lock that a writer
+    /// would wait for; blocks the caller.
+    pub fn backup(&self, file: &std::path::Path) -> Result<(), Fault> {
+        if file.exists() {
+            return Err(Fault::Internal(format!("{} exists already", file.display())));
+        }
+        let file = file.to_string_lossy().into_owned();
+        self.0.shared.readers.ask(|conn| conn.execute("VACUUM INTO ?1", [file]).map(drop))
+    }
+
+    /// Whether the last write got through. False: every commit is tried, and the writer tries by itself.
+    pub fn healthy(&self) -> bool {
+        self.0.shared.healthy.load(Ordering::Relaxed) && self.0.writer.runs()
+    }
+
+    /// Flushes positions, moves the write-ahead log into the file and ends the threads. Later commits fail.
+    pub fn close(&self) {
+        self.0.writer.close();
+        *self.0.shared.on_commit.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Lets go of what nobody asked for during ten minutes.
+    pub fn sweep(&self, now: UnixMs) {
+        self.0.shared.sweep_rooms(now);
+        self.0.shared.sweep_accounts();
+    }
+
+    /// Queues a deed of ours behind the commits and waits for it to be durable.
+    async fn write<T: Send + 'static>(
+        &self,
+        deed: impl FnOnce(&mut turn::Turn<'_>) -> Result<T, sqlite::Failure> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        let job = writer::Job::deed(deed, move |result| drop(reply.send(result)));
+        self.0.writer.send(&self.0.shared, job)?;
+        answer.await.unwrap_or_else(|_| Err(writer::closed()))
+    }
+
+    /// The same, blocking.
+    fn write_now<T: Send + 'static>(
+        &self,
+        deed: impl FnOnce(&mut turn::Turn<'_>) -> Result<T, sqlite::Failure> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let (reply, answer) = std::sync::mpsc::sync_channel(1);
+        let job = writer::Job::deed(deed, move |result| drop(reply.send(result)));
+        self.0.writer.send(&self.0.shared, job)?;
+        answer.recv().unwrap_or_else(|_| Err(writer::closed()))
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.writer.close();
+    }
+}

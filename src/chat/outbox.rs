@@ -1,0 +1,386 @@
+//! Delivery to one contact: what it still has to get, and what is on its way.
+//!
+//! An outbox is a cursor in the log with a short queue before it. One MESSAGE is open towards the contact at a
+//! time (RFC 3428 §8), so order holds on the wire and a slow phone cannot be flooded. It never sends by itself:
+//! [`super::shard`] renders and times. It never forgets: what is not queued is read again from the store.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::render::{Aside, Contact, is_text};
+use crate::sip::transaction::ClientTimer;
+use crate::types::{AccountId, ConvId, Dest, Entry, Seq, Span, UnixMs};
+
+/// Entries that wait in memory; what goes beyond is read in pages.
+pub const QUEUE_MAX: usize = 64;
+/// Asides that wait; the oldest is lost first.
+pub const ASIDE_MAX: usize = 64;
+/// An entry refused with 5xx so often is given up (spec §5.5) …
+const POISON_TRIES: u8 = 5;
+/// … if the refusals are at least this far apart.
+const POISON_APART: Duration = Duration::from_secs(60);
+/// Away: first pause, doubled up to the last.
+const BACKOFF_MIN: Duration = Duration::from_secs(30);
+pub const BACKOFF_MAX: Duration = Duration::from_secs(15 * 60);
+
+/// How far conversations were shortened for this device by `offline.room_max`: entries up to the seq are skipped.
+pub type Skips = Arc<[(ConvId, Seq)]>;
+
+/// Where the outbox gets its next entries from.
+#[derive(Debug)]
+pub enum Supply {
+    /// The queue has all there is; new entries are offered.
+    Live,
+    /// The log goes on beyond the queue.
+    Behind {
+        /// A page is on its way.
+        asked: bool,
+        /// Offered since then, contiguous with the page's end if nothing was lost.
+        held: VecDeque<Arc<Entry>>,
+        /// The highest seq offered that `held` has no room for.
+        lost: Option<Seq>,
+    },
+}
+
+/// What is to be sent next or is on its way.
+#[derive(Clone, Debug)]
+pub enum Item {
+    Entry(Arc<Entry>),
+    Aside(Arc<Aside>, Seq),
+}
+
+impl Item {
+    pub fn seq(&self) -> Seq {
+        match self {
+            Item::Entry(entry) => entry.seq,
+            Item::Aside(_, name) => *name,
+        }
+    }
+
+    /// The body may be cut into parts.
+    pub fn is_text(&self) -> bool {
+        match self {
+            Item::Entry(entry) => is_text(entry),
+            Item::Aside(..) => true,
+        }
+    }
+}
+
+/// How the current item is sent; starts anew with each item.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Shape {
+    /// Text goes in parts of at most this many bytes.
+    pub split: Option<usize>,
+    /// Parts already taken.
+    pub part: u16,
+    /// Content-Type without parameters.
+    pub bare: bool,
+}
+
+/// The one open transaction.
+#[derive(Debug)]
+pub struct Flight {
+    pub item: Item,
+    /// Last part of the branch.
+    pub nonce: u64,
+    pub cseq: u32,
+    pub timer: ClientTimer,
+    pub over: Dest,
+    /// How many parts the item has in its present shape.
+    pub parts: u16,
+}
+
+/// Refusals of the entry at the head of the queue.
+#[derive(Clone, Copy, Debug)]
+struct Poison {
+    seq: Seq,
+    tries: u8,
+    counted: Instant,
+}
+
+/// What is known of sending large messages over a stream (spec §5.6).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Large {
+    Untried,
+    Works,
+    Fails,
+}
+
+#[derive(Debug)]
+pub struct Outbox {
+    pub account: AccountId,
+    pub contact: Contact,
+    /// All at or below is done.
+    cursor: Seq,
+    /// All at or below is done, queued or not for us.
+    tail: Seq,
+    queue: VecDeque<Arc<Entry>>,
+    pub asides: VecDeque<(Arc<Aside>, Seq)>,
+    pub supply: Supply,
+    pub flight: Option<Flight>,
+    /// The item that `shape` speaks of: begun and not finished.
+    working: Option<Item>,
+    pub shape: Shape,
+    /// Away until then.
+    pub pause: Option<Instant>,
+    /// Pauses in a row.
+    pauses: u32,
+    poison: Option<Poison>,
+    pub large: Large,
+    last_cseq: u32,
+    pub keepalive_at: Option<Instant>,
+    /// When the wheel will visit it; a later need waits for that visit.
+    pub armed: Option<Instant>,
+    /// `None` until the page that opens the outbox has said what was skipped.
+    pub skips: Option<Skips>,
+    pub spans: Vec<Span>,
+    /// Waits for a place towards its next hop.
+    pub parked: bool,
+    /// The cursor has moved since positions were last taken.
+    pub moved: bool,
+    /// It is on the shard's list of those whose position is to be taken.
+    pub listed: bool,
+}
+
+impl Outbox {
+    pub fn new(account: AccountId, contact: Contact, cursor: Seq) -> Outbox {
+        Outbox {
+            account,
+            contact,
+            cursor,
+            tail: cursor,
+            queue: VecDeque::new(),
+            asides: VecDeque::new(),
+            supply: Supply::Behind { asked: false, held: VecDeque::new(), lost: None },
+            flight: None,
+            working: None,
+            shape: Shape::default(),
+            pause: None,
+            pauses: 0,
+            poison: None,
+            large: Large::Untried,
+            last_cseq: 0,
+            keepalive_at: None,
+            armed: None,
+            skips: None,
+            spans: Vec::new(),
+            parked: false,
+            moved: false,
+            listed: false,
+        }
+    }
+
+    pub fn cursor(&self) -> Seq {
+        self.cursor
+    }
+
+    pub fn tail(&self) -> Seq {
+        self.tail
+    }
+
+    /// Nothing queued, nothing on its way, nothing further in the log.
+    pub fn caught_up(&self) -> bool {
+        matches!(self.supply, Supply::Live) && self.queue.is_empty() && !self.entry_in_flight()
+    }
+
+    pub fn entry_in_flight(&self) -> bool {
+        matches!(self.flight, Some(Flight { item: Item::Entry(_), .. }))
+    }
+
+    /// A new entry of a conversation it listens to. `own`: this device does not get it.
+    pub fn offer(&mut self, entry: &Arc<Entry>, own: bool) {
+        match &mut self.supply {
+            Supply::Live if entry.seq <= self.tail => {}
+            Supply::Live if own => {
+                self.tail = entry.seq;
+                self.settle();
+            }
+            Supply::Live if self.queue.len() < QUEUE_MAX => {
+                self.tail = entry.seq;
+                self.queue.push_back(entry.clone());
+            }
+            Supply::Live => {
+                self.supply =
+                    Supply::Behind { asked: false, held: VecDeque::new(), lost: Some(entry.seq) };
+            }
+            Supply::Behind { asked, held, lost } => {
+                if *asked && lost.is_none() && held.len() < QUEUE_MAX {
+                    held.push_back(entry.clone());
+                } else {
+                    held.clear();
+                    *lost = Some(entry.seq);
+                }
+            }
+        }
+    }
+
+    /// A page of the log came: everything for us up to `through`; `more` lies beyond. `own` tells entries that
+    /// this device does not get. `unseen`: a seq announced before we listened, so that another look is due.
+    pub fn page(
+        &mut self,
+        entries: Vec<Arc<Entry>>,
+        through: Seq,
+        more: bool,
+        unseen: Option<Seq>,
+        own: impl Fn(&Entry) -> bool,
+    ) {
+        let Supply::Behind { asked, held, lost } = &mut self.supply else { return };
+        *asked = false;
+        let held = std::mem::take(held);
+        let lost = std::mem::take(lost);
+        let skipped = |entry: &Entry, skips: &Option<Skips>| {
+            let skips = skips.as_deref().unwrap_or_default();
+            skips.iter().any(|(conversation, upto)| *conversation == entry.conversation && entry.seq <= *upto)
+        };
+        for entry in entries {
+            if entry.seq > self.tail {
+                self.tail = entry.seq;
+                if !own(&entry) && !skipped(&entry, &self.skips) {
+                    self.queue.push_back(entry);
+                }
+            }
+        }
+        self.tail = self.tail.max(through);
+        let gap = [lost, unseen].into_iter().flatten().any(|seq| seq > self.tail);
+        if !more && !gap {
+            self.supply = Supply::Live;
+            for entry in held {
+                let own = own(&entry);
+                self.offer(&entry, own);
+            }
+        }
+        self.settle();
+    }
+
+    /// The log has to be read from [`Outbox::tail`] on; answers once per page.
+    pub fn wants_page(&mut self) -> bool {
+        if let Supply::Behind { asked, .. } = &mut self.supply
+            && !*asked
+            && self.queue.is_empty()
+        {
+            *asked = true;
+            return true;
+        }
+        false
+    }
+
+    /// The next thing to send: what was begun, then asides, then entries that have not expired.
+    pub fn next(&mut self, now: UnixMs) -> Option<Item> {
+        match self.working.take() {
+            Some(Item::Entry(entry)) if entry.expires <= now => self.shape = Shape::default(),
+            begun => self.working = begun,
+        }
+        if self.working.is_none() {
+            self.working = match self.asides.front() {
+                Some((aside, name)) => Some(Item::Aside(aside.clone(), *name)),
+                None => self.front(now).map(Item::Entry),
+            };
+        }
+        self.working.clone()
+    }
+
+    fn front(&mut self, now: UnixMs) -> Option<Arc<Entry>> {
+        while let Some(entry) = self.queue.front() {
+            if entry.expires > now {
+                return Some(entry.clone());
+            }
+            self.drop_front();
+        }
+        None
+    }
+
+    /// `item` is done with, taken or given up.
+    pub fn finish(&mut self, item: &Item) {
+        self.shape = Shape::default();
+        self.working = None;
+        self.poison = None;
+        match item {
+            Item::Entry(entry) => {
+                if self.queue.front().is_some_and(|front| front.seq == entry.seq) {
+                    self.drop_front();
+                }
+            }
+            Item::Aside(_, name) => {
+                if self.asides.front().is_some_and(|(_, front)| front == name) {
+                    self.asides.pop_front();
+                }
+            }
+        }
+    }
+
+    fn drop_front(&mut self) {
+        if let Some(entry) = self.queue.pop_front() {
+            self.advance(entry.seq);
+        }
+        self.settle();
+    }
+
+    /// With nothing queued all up to the tail is done.
+    fn settle(&mut self) {
+        if self.queue.is_empty() {
+            self.advance(self.tail);
+        }
+    }
+
+    /// The device is caught up and goes away: what was said up to `head` was not for it.
+    pub fn advance(&mut self, seq: Seq) {
+        if seq > self.cursor {
+            self.cursor = seq;
+            self.moved = true;
+        }
+        self.tail = self.tail.max(self.cursor);
+    }
+
+    /// It answered. Pauses start small again.
+    pub fn answered(&mut self) {
+        self.pauses = 0;
+        self.pause = None;
+    }
+
+    /// Away: stop until `after` (a Retry-After), or for a pause that grows each time.
+    pub fn rest(&mut self, now: Instant, after: Option<Duration>) {
+        let pause = after.map_or_else(|| backoff(self.pauses), |after| after.min(BACKOFF_MAX));
+        self.pauses = self.pauses.saturating_add(1);
+        self.pause = Some(now + pause.max(Duration::from_secs(1)));
+    }
+
+    /// A refusal of `item` with 5xx. True: it was the last one, give the entry up. Else try again in a minute.
+    pub fn refused(&mut self, now: Instant, item: &Item) -> bool {
+        let seq = item.seq();
+        let mut poison = match self.poison {
+            Some(poison) if poison.seq == seq => poison,
+            _ => Poison { seq, tries: 0, counted: now },
+        };
+        if poison.tries == 0 || now.saturating_duration_since(poison.counted) >= POISON_APART {
+            poison.tries += 1;
+            poison.counted = now;
+        }
+        self.poison = Some(poison);
+        self.pause = Some(poison.counted + POISON_APART);
+        poison.tries >= POISON_TRIES
+    }
+
+    /// CSeq of the next request: rises over retries and restarts (RFC 3261 §8.1.1.5), so it starts from the clock.
+    pub fn next_cseq(&mut self, now: UnixMs) -> u32 {
+        const SINCE_2024: i64 = 1_704_067_200;
+        let clock = (now / 1000 - SINCE_2024).clamp(1, i64::from(i32::MAX) / 2) as u32;
+        self.last_cseq = clock.max(self.last_cseq + 1);
+        self.last_cseq
+    }
+
+    /// When somebody has to look at it.
+    pub fn due(&self) -> Option<Instant> {
+        let work = match (&self.flight, self.pause) {
+            (Some(flight), _) => Some(flight.timer.due()),
+            (None, Some(pause)) => Some(pause),
+            (None, None) => None,
+        };
+        [work, self.keepalive_at].into_iter().flatten().min()
+    }
+}
+
+/// 30 s, 1 min, 2 min … 15 min.
+pub fn backoff(pauses: u32) -> Duration {
+    (BACKOFF_MIN * 2u32.pow(pauses.min(5))).min(BACKOFF_MAX)
+}

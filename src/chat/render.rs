@@ -1,0 +1,156 @@
+//! How an entry becomes a MESSAGE (spec §4, "What a member receives").
+//!
+//! A message is rendered once per post; what differs per recipient is written before it. Everything that gets
+//! into a header here was checked when it came in: addresses are [`Aor`]s, the contact's lines are made by the
+//! registrar, `Entry::headers` by the focus. Never decides who gets what.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::content::{Content, content};
+use super::dialect::{Dialect, author_prefix};
+use super::ids::{Branch, Ids};
+use crate::sip::header::{date_rfc3261, quote_display};
+use crate::sip::write::decimal;
+use crate::types::{AccountId, Aor, Dest, DeviceKey, Entry, EntryKind, Face, Seq};
+
+/// What text without a Content-Type is sent as: all that every phone can show.
+pub const PLAIN: &str = "text/plain;charset=UTF-8";
+/// The same for a phone that stumbles over the parameter.
+const PLAIN_BARE: &str = "text/plain";
+/// No MESSAGE above this leaves in a datagram (RFC 3428 §8).
+pub const DATAGRAM_MAX: usize = 1300;
+
+/// A way to one contact of an account, or the route to an address.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Contact {
+    /// Which of the account's ways this is; stable over refreshes.
+    pub key: Arc<str>,
+    pub device: DeviceKey,
+    /// The account's address.
+    pub aor: Aor,
+    /// Request-URI.
+    pub uri: Box<str>,
+    /// `user@host[:port]` as in the To of its REGISTER; the address itself on a route.
+    pub to: Box<str>,
+    /// Whole Route header line with CRLF, or empty (RFC 3327 §5.3).
+    pub route: Box<str>,
+    pub dest: Dest,
+    /// Source address of its REGISTER: how we know it again when it sends something.
+    pub source: Option<SocketAddr>,
+    /// `SIP/2.0/UDP host:port` of ours, by the transport of `dest`.
+    pub via: Arc<str>,
+    /// Where a MESSAGE too large for a datagram may go, with its Via; `None`: nowhere.
+    pub stream: Option<(SocketAddr, Arc<str>)>,
+    /// It may see P-Asserted-Identity (RFC 3325 §7).
+    pub trusted: bool,
+    /// It is the way to an address of which we hold no binding.
+    pub is_route: bool,
+    /// CRLFCRLF goes to it every `sip.nat_keepalive_s`.
+    pub keepalive: bool,
+}
+
+/// What is said to one account's contacts now and kept nowhere: answers, words of refusal (design.md, asides).
+#[derive(Debug)]
+pub struct Aside {
+    pub from: Face,
+    pub body: Box<str>,
+    /// Header lines with CRLF, such as In-Reply-To.
+    pub headers: Box<str>,
+    pub hops: u8,
+    pub at: crate::types::UnixMs,
+}
+
+/// The part of a MESSAGE that is one recipient's own.
+pub struct Head<'a> {
+    pub contact: &'a Contact,
+    pub via: &'a str,
+    pub account: AccountId,
+    pub from: &'a Face,
+    /// Negative for asides.
+    pub seq: Seq,
+    /// 0 for a message in one piece.
+    pub part: u16,
+    pub cseq: u32,
+    pub branch: Branch,
+    /// Author, where P-Asserted-Identity is due.
+    pub asserted: Option<&'a Aor>,
+}
+
+impl Head<'_> {
+    /// Appends everything up to and including P-Asserted-Identity.
+    pub fn write(&self, ids: &Ids, out: &mut Vec<u8>) {
+        let to = &*self.contact.to;
+        // The room's domain is spelled as the device spells it, port included (spec §3).
+        let to_host = to.rsplit_once('@').map_or(to, |(_, host)| host);
+        let host = if self.from.aor.host().eq_ignore_ascii_case(self.contact.aor.host()) {
+            to_host
+        } else {
+            self.from.aor.host()
+        };
+        put(out, &["MESSAGE ", &self.contact.uri, " SIP/2.0\r\nVia: ", self.via, ";branch="]);
+        ids.write_branch(self.branch, out);
+        put(out, &[";rport\r\n", &self.contact.route, "From: "]);
+        put(out, &[&quote_display(&self.from.name), " <sip:", self.from.aor.user(), "@", host, ">;tag="]);
+        ids.write_tag(self.seq, self.account, self.part, out);
+        put(out, &["\r\nTo: <sip:", to, ">\r\nCall-ID: "]);
+        ids.write_call_id(self.seq, self.account, &self.contact.device, self.part, out);
+        put(out, &["@", self.from.aor.host(), "\r\nCSeq: "]);
+        decimal(out, u64::from(self.cseq));
+        put(out, &[" MESSAGE\r\n"]);
+        if let Some(author) = self.asserted {
+            put(out, &["P-Asserted-Identity: <sip:", author.as_str(), ">\r\n"]);
+        }
+    }
+}
+
+fn put(out: &mut Vec<u8>, parts: &[&str]) {
+    for part in parts {
+        out.extend_from_slice(part.as_bytes());
+    }
+}
+
+/// Appends the part that all recipients share: from Max-Forwards to the end of `body`.
+pub fn tail(hops: u8, at_ms: i64, headers: &str, content_type: &str, body: &[u8], out: &mut Vec<u8>) {
+    put(out, &["Max-Forwards: "]);
+    decimal(out, u64::from(hops));
+    put(out, &["\r\nDate: ", &date_rfc3261(at_ms.div_euclid(1000)), "\r\n", headers, "Content-Type: "]);
+    put(out, &[content_type, "\r\nContent-Length: "]);
+    decimal(out, body.len() as u64);
+    out.extend_from_slice(b"\r\n\r\n");
+    out.extend_from_slice(body);
+}
+
+/// The tail of an entry in one piece, made once and shared.
+pub fn entry_tail(entry: &Entry, dialect: Dialect) -> &[u8] {
+    entry.rendered.get_or_init(|| {
+        let body = shown(entry, dialect);
+        let mut out = Vec::with_capacity(body.len() + 256);
+        let content_type = entry.content_type.as_deref().unwrap_or(PLAIN);
+        tail(entry.hops, entry.at, &entry.headers, content_type, &body, &mut out);
+        out.into_boxed_slice()
+    })
+}
+
+/// The body as members see it: the author's name before a post, and on text alone (spec §4).
+pub fn shown(entry: &Entry, dialect: Dialect) -> Cow<'_, [u8]> {
+    match (&entry.sender, entry.kind) {
+        (Some((_, author)), EntryKind::Post) if is_text(entry) => {
+            let mut body = author_prefix(dialect, author, &entry.from.aor).into_bytes();
+            body.extend_from_slice(&entry.body);
+            Cow::Owned(body)
+        }
+        _ => Cow::Borrowed(&entry.body),
+    }
+}
+
+/// Text that may be prefixed, split and shown by any phone.
+pub fn is_text(entry: &Entry) -> bool {
+    content(entry.content_type.as_deref()) == Content::Plain
+}
+
+/// Content-Type of a text entry for a phone that refused the one it came with.
+pub fn bare_type() -> &'static str {
+    PLAIN_BARE
+}

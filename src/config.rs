@@ -1,1 +1,0 @@
-//! What the daemon is told by its administrator.

@@ -1,0 +1,110 @@
+//! What management can ask for: one method per deed, with plain types.
+//!
+//! Prevents that a door reaches into the store. Never knows which door asks.
+
+use std::future::Future;
+
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::refusal::Fault;
+use crate::types::Aor;
+
+/// Why a deed was not done.
+#[derive(Debug, Error)]
+pub enum Denied {
+    /// No such account, room or member. The text goes to the one who asked.
+    #[error("{0}")]
+    NotFound(String),
+    /// It may not be, or is there already. The text goes to the one who asked.
+    #[error("{0}")]
+    Refused(String),
+    /// Ours: logged at the door, told without its cause.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+/// An account, as management shows it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct AccountInfo {
+    /// `user@domain`.
+    pub account: String,
+    /// Whether it has a password.
+    pub password: bool,
+    /// Registered contacts.
+    pub contacts: usize,
+}
+
+/// A room, as management shows it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct RoomInfo {
+    /// `name@domain`.
+    pub room: String,
+    /// Display name; empty if it has none.
+    pub title: String,
+    /// `user@domain`; empty if nobody owns it.
+    pub owner: String,
+    pub private: bool,
+    /// Members without the invited.
+    pub members: usize,
+    pub invited: usize,
+}
+
+/// Somebody who belongs to a room.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct MemberInfo {
+    /// `user@domain`.
+    pub user: String,
+    /// `owner`, `admin`, `member` or `invited`.
+    pub role: &'static str,
+}
+
+/// How the daemon is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Status {
+    pub version: String,
+    pub pid: u32,
+    /// Seconds since the start.
+    pub uptime_s: u64,
+    pub domains: Vec<String>,
+    /// As in `sip.listen`.
+    pub listeners: Vec<String>,
+    /// `open` or `digest`.
+    pub auth: &'static str,
+    pub accounts: usize,
+    /// Registered contacts.
+    pub contacts: usize,
+    pub rooms: usize,
+}
+
+/// The deeds. Addresses are complete; `domain` as the one who asked spelled it.
+pub trait Management: Send + Sync + 'static {
+    /// What a name without a domain belongs to.
+    fn default_domain(&self) -> String;
+
+    /// An existing account or a room's name is [`Denied::Refused`]; so is a domain that is not served.
+    fn account_add(
+        &self,
+        account: Aor,
+        password: Option<String>,
+    ) -> impl Future<Output = Result<(), Denied>> + Send;
+    /// The account's credentials, bindings and mailbox go.
+    fn account_remove(&self, account: Aor) -> impl Future<Output = Result<(), Denied>> + Send;
+    fn account_passwd(
+        &self,
+        account: Aor,
+        password: String,
+    ) -> impl Future<Output = Result<(), Denied>> + Send;
+    /// Of all served domains, or of one.
+    fn account_list(
+        &self,
+        domain: Option<String>,
+    ) -> impl Future<Output = Result<Vec<AccountInfo>, Denied>> + Send;
+    fn server_status(&self) -> impl Future<Output = Result<Status, Denied>> + Send;
+    /// Of all served domains, or of one.
+    fn room_list(&self, domain: Option<String>)
+    -> impl Future<Output = Result<Vec<RoomInfo>, Denied>> + Send;
+    fn room_show(&self, room: Aor) -> impl Future<Output = Result<RoomInfo, Denied>> + Send;
+    /// In the order of `#members`: owner first, then newest first; the invited last.
+    fn member_list(&self, room: Aor) -> impl Future<Output = Result<Vec<MemberInfo>, Denied>> + Send;
+}

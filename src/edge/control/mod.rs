@@ -1,0 +1,16 @@
+//! The doors of management: one table of commands, served alike by every door.
+//!
+//! Prevents that two doors differ in what they can do or what they allow. Never decides: deeds are done by
+//! whoever implements [`Management`].
+
+mod deeds;
+mod frame;
+pub mod rpc;
+mod socket;
+pub mod table;
+
+pub use deeds::{AccountInfo, Denied, Management, MemberInfo, RoomInfo, Status};
+pub use socket::{ControlSocket, SocketLimits};
+
+#[cfg(test)]
+mod tests;

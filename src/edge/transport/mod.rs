@@ -1,0 +1,28 @@
+//! Sockets: datagrams and streams. Moves bytes, keeps bounds, knows no rule of SIP beyond framing.
+
+pub mod tcp;
+pub mod udp;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+/// The address of ours that packets to `remote` leave from; for listeners on the wildcard address.
+pub fn local_towards(remote: SocketAddr, listener: SocketAddr) -> SocketAddr {
+    if !listener.ip().is_unspecified() {
+        return listener;
+    }
+    let any: IpAddr = match remote {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    // Connecting a datagram socket sends nothing; it only asks the routing table.
+    let asked = UdpSocket::bind((any, 0)).and_then(|socket| {
+        socket.connect(remote)?;
+        socket.local_addr()
+    });
+    SocketAddr::new(asked.map_or(listener.ip(), |local| local.ip()), listener.port())
+}
+
+/// IPv4 addresses that came through an IPv6 socket are IPv4 addresses.
+pub fn plain(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}

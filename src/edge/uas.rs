@@ -1,0 +1,379 @@
+//! Requests: authenticate → service → response. Reads SIP, writes SIP, decides nothing.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tracing::{debug, error};
+
+use crate::chat::ids::Ids;
+use crate::refusal::{Fault, Refusal};
+use crate::registration::{self, Request};
+use crate::service::clock::Clock;
+use crate::service::domains::Domains;
+use crate::service::focus::{Focus, Incoming, Reply};
+use crate::service::identity::{Denial, Identity, Speaker};
+use crate::service::registrar::{No, Registrar};
+use crate::service::relay::Relay;
+use crate::sip::endpoint::Keep;
+use crate::sip::header::{date_rfc3261, parse_date};
+use crate::sip::message::{Framing, Limits, Message, Name};
+use crate::sip::uri::Uri;
+use crate::sip::write::Response;
+use crate::store::Store;
+use crate::types::{Accepted, Answer, Aor, Flow, UnixMs};
+
+/// What 503 asks for while the store takes no writes, in seconds.
+const RETRY_AFTER: &str = "10";
+/// Header lines of a direct message that are passed on, in bytes.
+const PASSED_MAX: usize = 4096;
+/// Headers of a direct message that are never passed on, or are made anew (spec §4).
+const NOT_PASSED: &[Name] = &[
+    Name::Via,
+    Name::From,
+    Name::To,
+    Name::CallId,
+    Name::CSeq,
+    Name::MaxForwards,
+    Name::Contact,
+    Name::ContentType,
+    Name::ContentLength,
+    Name::Authorization,
+    Name::ProxyAuthorization,
+    Name::WwwAuthenticate,
+    Name::Route,
+    Name::RecordRoute,
+    Name::Path,
+    Name::Supported,
+    Name::Require,
+    Name::ProxyRequire,
+    Name::Accept,
+    Name::Allow,
+    Name::Date,
+    Name::UserAgent,
+    Name::PAssertedIdentity,
+    Name::PPreferredIdentity,
+    Name::Privacy,
+];
+
+/// What every request goes through.
+pub struct Uas {
+    pub identity: Arc<Identity>,
+    pub registrar: Arc<Registrar>,
+    pub focus: Arc<Focus>,
+    pub relay: Arc<Relay>,
+    pub domains: Arc<Domains>,
+    pub store: Store,
+    pub clock: Clock,
+    pub ids: Ids,
+    pub limits: Limits,
+    /// 64·T1 in milliseconds: how long a request may come again with a fresh challenge.
+    pub patience_ms: UnixMs,
+}
+
+/// An answer in the making: status, reason, further headers.
+struct Answering {
+    status: u16,
+    reason: String,
+    headers: Vec<(&'static str, String)>,
+    keep: Keep,
+}
+
+impl Answering {
+    fn of(status: u16, reason: &str) -> Answering {
+        Answering { status, reason: reason.into(), headers: Vec::new(), keep: Keep::Cached }
+    }
+    fn with(mut self, name: &'static str, value: impl Into<String>) -> Answering {
+        self.headers.push((name, value.into()));
+        self
+    }
+}
+
+impl From<Reply> for Answering {
+    fn from(reply: Reply) -> Answering {
+        let answer = Answering::of(reply.status, reply.reason);
+        match reply.retry_after {
+            Some(seconds) => answer.with("Retry-After", seconds.to_string()),
+            None => answer,
+        }
+    }
+}
+
+impl From<Refusal> for Answering {
+    fn from(refusal: Refusal) -> Answering {
+        Answering::of(refusal.status, refusal.reason)
+    }
+}
+
+impl From<Fault> for Answering {
+    fn from(fault: Fault) -> Answering {
+        error!(%fault, "request not served");
+        match fault {
+            Fault::Unavailable(_) => {
+                Answering::of(503, "Service Unavailable").with("Retry-After", RETRY_AFTER)
+            }
+            Fault::Corrupt(_) | Fault::Internal(_) => Answering::of(500, "Server Internal Error"),
+        }
+    }
+}
+
+impl Uas {
+    /// The answer to a request that can be refused without looking anything up.
+    pub fn screen(&self, message: &Message<'_>, flow: &Flow, tag: &str) -> Option<Bytes> {
+        let denial = self.identity.screen(message, flow)?;
+        Some(self.write(message, flow, tag, self.denied(denial)))
+    }
+
+    /// The answer to a request, and how long it is remembered.
+    pub async fn serve(&self, bytes: &Bytes, flow: Flow, tag: &str) -> Option<(Bytes, Keep)> {
+        let framing = if flow.transport.is_stream() { Framing::Stream } else { Framing::Datagram };
+        let message = Message::scan(bytes, framing, &self.limits).ok()?;
+        let answer = match message.method() {
+            Some("REGISTER") => self.register(&message, flow).await,
+            Some("MESSAGE") => self.message(bytes, &message, flow).await,
+            // The endpoint lets nothing else through.
+            _ => Answering::of(501, "Not Implemented"),
+        };
+        let keep = answer.keep;
+        Some((self.write(&message, &flow, tag, answer), keep))
+    }
+
+    fn write(&self, message: &Message<'_>, flow: &Flow, tag: &str, answer: Answering) -> Bytes {
+        let extra: Vec<(&str, &str)> =
+            answer.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let mut out = Vec::with_capacity(512);
+        let response =
+            Response { code: answer.status, reason: &answer.reason, to_tag: tag, extra: &extra, body: &[] };
+        response.write(&mut out, message, flow.remote);
+        out.into()
+    }
+
+    fn denied(&self, denial: Denial) -> Answering {
+        match denial {
+            Denial::Challenge { realm, stale } => {
+                let challenges = self.identity.challenges(&realm, stale);
+                let headers = challenges.into_iter().map(|value| ("WWW-Authenticate", value)).collect();
+                Answering { headers, keep: Keep::Stateless, ..Answering::of(401, "Unauthorized") }
+            }
+            Denial::Refused(refusal) => refusal.into(),
+            Denial::Fault(fault) => fault.into(),
+        }
+    }
+
+    // ── REGISTER ─────────────────────────────────────────────────────────────────────────────────────────
+
+    async fn register(&self, message: &Message<'_>, flow: Flow) -> Answering {
+        let local = flow.local.ip();
+        let Some(uri) = message.uri_text().and_then(|text| Uri::parse(text).ok()) else {
+            return Answering::of(400, "Bad Request-URI");
+        };
+        // RFC 3261 §10.2: the Request-URI names the domain alone. Phones that add a user are forgiven.
+        if self.domains.canonical(uri.host, local).is_none() {
+            return Refusal::NO_SUCH_DOMAIN.into();
+        }
+        let speaker = match self.identity.registrant(message, &flow) {
+            Ok(speaker) => speaker,
+            Err(denial) => return self.denied(denial),
+        };
+        if let Some(proof) = &speaker.proof
+            && !self.identity.count(proof)
+        {
+            return self.denied(self.identity.replayed(message, &flow));
+        }
+        let request = match Request::from_message(message, flow, speaker.trusted) {
+            Ok(request) => request,
+            Err(refused) => return refused_registration(refused),
+        };
+        match self.registrar.register(&speaker.aor, &request).await {
+            Ok(bindings) => {
+                let mut answer = Answering::of(200, "OK");
+                answer.headers = registration::answer(&request, &bindings, self.clock.steady());
+                answer.with("Date", date_rfc3261(self.clock.wall().div_euclid(1000)))
+            }
+            Err(No::Refused(refused)) => refused_registration(refused),
+            Err(No::Domain(refusal)) => refusal.into(),
+            Err(No::Fault(fault)) => fault.into(),
+        }
+    }
+
+    // ── MESSAGE ──────────────────────────────────────────────────────────────────────────────────────────
+
+    async fn message(&self, bytes: &Bytes, message: &Message<'_>, flow: Flow) -> Answering {
+        if self.is_our_own(message) {
+            return Refusal::OWN_COPY.into();
+        }
+        let speaker = match self.identity.speaker(message, &flow) {
+            Ok(speaker) => speaker,
+            Err(denial) => return self.denied(denial),
+        };
+        let uri = message.uri_text().and_then(|text| Uri::parse(text).ok());
+        let Some(uri) = uri else { return Answering::of(400, "Bad Request-URI") };
+        let Some((target, served)) = self.domains.address(&uri, flow.local.ip()) else {
+            return Refusal::NO_SUCH_USER.into();
+        };
+        let said = match self.incoming(bytes, message, flow, speaker, target) {
+            Ok(said) => said,
+            Err(answer) => return answer,
+        };
+        if let Some(proof) = &said.speaker.proof {
+            match self.repeat(message, &said, proof.issued) {
+                Ok(Some(answer)) => return Reply::from(answer).into(),
+                Ok(None) if !self.identity.count(proof) => {
+                    return self.denied(self.identity.replayed(message, &flow));
+                }
+                Ok(None) => {}
+                Err(fault) => return fault.into(),
+            }
+        }
+        if !served {
+            return Refusal::DOMAIN_NOT_SERVED.into();
+        }
+        match self.hear(&said, message).await {
+            Ok(reply) => reply.into(),
+            Err(fault) => fault.into(),
+        }
+    }
+
+    async fn hear(&self, said: &Incoming, message: &Message<'_>) -> Result<Reply, Fault> {
+        if let Some(account) = self.store.account(&said.speaker.aor)? {
+            self.focus.delivery.alive(account.id, said.flow.remote);
+        }
+        let to_room = self.focus.is_manager(&said.target) || self.store.room(&said.target)?.is_some();
+        if !to_room && self.focus.is_account(&said.target)? && !self.focus.makes_a_room(said) {
+            return self.relay.hear(said, passed_lines(message).into()).await;
+        }
+        self.focus.hear(said).await
+    }
+
+    /// A copy of ours that somebody sends back: by our Via below the top, or our Call-ID (spec §5.7).
+    fn is_our_own(&self, message: &Message<'_>) -> bool {
+        let ours = |branch: Option<&str>| branch.is_some_and(|branch| self.ids.read_branch(branch).is_some());
+        message.call_id().is_some_and(|call_id| self.ids.own_call_id(call_id))
+            || message.vias().skip(1).flatten().any(|via| ours(via.branch))
+    }
+
+    fn incoming(
+        &self,
+        bytes: &Bytes,
+        message: &Message<'_>,
+        flow: Flow,
+        speaker: Speaker,
+        target: Aor,
+    ) -> Result<Incoming, Answering> {
+        let encoding = message.text(Name::ContentEncoding).unwrap_or_default();
+        if !encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity") {
+            return Err(Answering::of(415, "Unsupported Media Type").with("Accept-Encoding", "identity"));
+        }
+        let (Some((cseq, _)), Some(call_id)) = (message.cseq(), message.call_id()) else {
+            return Err(Answering::of(400, "Bad Request"));
+        };
+        let content_type = message.get(Name::ContentType).map(|_| message.content_type());
+        let content_type = match content_type {
+            // What cannot be read cannot be passed on either.
+            Some(None) => return Err(Answering::of(400, "Bad Content-Type")),
+            Some(Some(value)) if value.is_empty() => None,
+            Some(Some(value)) => Some(visible(value)),
+            None => None,
+        };
+        let now = self.clock.wall();
+        let origin = self.origin(&speaker.aor, &target, message, cseq);
+        let source = self.registrar.device_at(&speaker.aor, &flow);
+        let headers = format!("In-Reply-To: {}\r\n", visible(call_id));
+        let privacy = |value: &[u8]| value.split(|c| *c == b';').any(|part| part.trim_ascii() == b"id");
+        Ok(Incoming {
+            target,
+            source,
+            content_type: content_type.map(Into::into),
+            body: bytes.slice_ref(message.body()),
+            max_forwards: message.max_forwards().unwrap_or(70),
+            headers: headers.into(),
+            life: life(message, now),
+            private: message.all(Name::Privacy).any(privacy),
+            accepted: Accepted {
+                origin,
+                answer: Answer { status: 202 },
+                body: self.ids.body(message.body()),
+                at: now,
+            },
+            speaker,
+            flow,
+        })
+    }
+
+    fn origin(&self, speaker: &Aor, target: &Aor, message: &Message<'_>, cseq: u32) -> [u8; 16] {
+        let tag = message.from().and_then(|from| from.tag()).unwrap_or_default();
+        self.ids.origin(&[
+            speaker.key().as_bytes(),
+            target.key().as_bytes(),
+            tag.as_bytes(),
+            message.call_id().unwrap_or_default().as_bytes(),
+            &cseq.to_be_bytes(),
+        ])
+    }
+
+    /// What this request, or the same before a fresh challenge, was answered (spec §5.7).
+    fn repeat(
+        &self,
+        message: &Message<'_>,
+        said: &Incoming,
+        nonce_issued: UnixMs,
+    ) -> Result<Option<Answer>, Fault> {
+        if let Some(known) = self.store.accepted(&said.accepted.origin)? {
+            return Ok(Some(known.answer));
+        }
+        let Some(before) = message.cseq().and_then(|(cseq, _)| cseq.checked_sub(1)) else { return Ok(None) };
+        let origin = self.origin(&said.speaker.aor, &said.target, message, before);
+        let Some(known) = self.store.accepted(&origin)? else { return Ok(None) };
+        let age = said.accepted.at - known.at;
+        // It was challenged since: its nonce is younger than the acceptance of the first.
+        let again = known.body == said.accepted.body
+            && nonce_issued >= known.at
+            && (0..=self.patience_ms).contains(&age);
+        if again {
+            debug!(from = %said.speaker.aor, "the same message after a fresh challenge");
+        }
+        Ok(again.then_some(known.answer))
+    }
+}
+
+fn refused_registration(refused: registration::Refused) -> Answering {
+    let answer = Answering::of(refused.status, refused.reason);
+    let answer = match refused.min_expires {
+        Some(seconds) => answer.with("Min-Expires", seconds.to_string()),
+        None => answer,
+    };
+    if refused.status == 439 { answer.with("Supported", "outbound") } else { answer }
+}
+
+/// Without anything that could end a header line.
+fn visible(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
+}
+
+/// Seconds that a message wants to live (RFC 3428 §7): its Expires, counted from its Date if that makes sense.
+fn life(message: &Message<'_>, now: UnixMs) -> Option<u32> {
+    let expires = message.expires().filter(|seconds| *seconds > 0)?;
+    let date = message.text(Name::Date).and_then(parse_date).unwrap_or(now / 1000);
+    // A clock that goes ahead makes nothing live longer; one that is far behind is no clock.
+    let age = (now / 1000 - date).max(0);
+    if age > 86_400 * 365 {
+        return Some(expires);
+    }
+    Some(expires.saturating_sub(age.try_into().unwrap_or(u32::MAX)))
+}
+
+/// Header lines that a direct message keeps, whole and with CRLF.
+fn passed_lines(message: &Message<'_>) -> String {
+    let mut lines = String::new();
+    for (name, spelled, value) in message.headers() {
+        let (Ok(spelled), Ok(value)) = (std::str::from_utf8(spelled), std::str::from_utf8(value)) else {
+            continue;
+        };
+        let security = spelled.to_ascii_lowercase().starts_with("security-");
+        if NOT_PASSED.contains(&name) || security || lines.len() + value.len() > PASSED_MAX {
+            continue;
+        }
+        let name = if name == Name::Other { spelled } else { name.text() };
+        lines.push_str(&format!("{}: {}\r\n", visible(name), visible(value)));
+    }
+    lines
+}

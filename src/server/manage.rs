@@ -1,0 +1,140 @@
+//! The deeds of management, done with the services.
+
+use super::Server;
+use crate::edge::control::{AccountInfo, Denied, Management, MemberInfo, RoomInfo, Status};
+use crate::sip::digest::Ha1;
+use crate::store::Credentials;
+use crate::types::{Aor, Room};
+
+fn missing(what: &str, who: &Aor) -> Denied {
+    Denied::NotFound(format!("no {what} {who}"))
+}
+
+impl Server {
+    fn credentials(&self, account: &Aor, password: &str) -> Credentials {
+        let realm = self.identity.realm_of(account);
+        let [md5, md5_domain, sha256, sha256_domain] =
+            Ha1::of(account.user(), account.host(), &realm, password).to_hex().map(|hex| Some(hex.into()));
+        Credentials { realm: realm.into(), md5, md5_domain, sha256, sha256_domain }
+    }
+
+    fn served(&self, domain: &str) -> Result<String, Denied> {
+        let none = std::net::Ipv4Addr::UNSPECIFIED.into();
+        let known = self.domains.canonical(domain, none).map(str::to_owned);
+        known.ok_or_else(|| Denied::Refused(format!("the domain {domain} is not served here")))
+    }
+
+    /// An address in canonical form; its domain must be served.
+    fn ours(&self, who: &Aor) -> Result<Aor, Denied> {
+        let domain = self.served(who.host())?;
+        Aor::new(who.user(), &domain).ok_or_else(|| Denied::Refused(format!("{who} is no address")))
+    }
+
+    fn room(&self, address: &Aor) -> Result<Room, Denied> {
+        let address = self.ours(address)?;
+        let cell = self.store.room(&address)?.ok_or_else(|| missing("room", &address))?;
+        let room = cell.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Ok(room.clone())
+    }
+}
+
+fn info(room: &Room) -> RoomInfo {
+    let invited = room.members.iter().filter(|member| !room.hears(&member.who)).count();
+    RoomInfo {
+        room: room.address.to_string(),
+        title: room.title.as_deref().unwrap_or_default().to_owned(),
+        owner: room.owner().map(|owner| owner.who.to_string()).unwrap_or_default(),
+        private: room.private,
+        members: room.members.len() - invited,
+        invited,
+    }
+}
+
+impl Management for Server {
+    fn default_domain(&self) -> String {
+        self.domains.default_domain().to_owned()
+    }
+
+    async fn account_add(&self, account: Aor, password: Option<String>) -> Result<(), Denied> {
+        let account = self.ours(&account)?;
+        if self.focus.is_manager(&account) {
+            return Err(Denied::Refused(format!("{account} is the address of the manager")));
+        }
+        if self.store.room(&account)?.is_some() {
+            return Err(Denied::Refused(format!("{account} is a room")));
+        }
+        let known = self.store.account(&account)?;
+        if known.is_some_and(|known| known.credentials.is_some()) {
+            return Err(Denied::Refused(format!("the account {account} exists already")));
+        }
+        let credentials = password.map(|password| self.credentials(&account, &password));
+        self.store.put_account(&account, credentials).await?;
+        Ok(())
+    }
+
+    async fn account_remove(&self, account: Aor) -> Result<(), Denied> {
+        let account = self.ours(&account)?;
+        self.registrar.forget(&account).await?;
+        if self.store.remove_account(&account).await? { Ok(()) } else { Err(missing("account", &account)) }
+    }
+
+    async fn account_passwd(&self, account: Aor, password: String) -> Result<(), Denied> {
+        let account = self.ours(&account)?;
+        let known = self.store.account(&account)?.filter(|known| known.registered);
+        let known = known.ok_or_else(|| missing("account", &account))?;
+        let credentials = self.credentials(&known.address, &password);
+        self.store.put_account(&known.address, Some(credentials)).await?;
+        Ok(())
+    }
+
+    async fn account_list(&self, domain: Option<String>) -> Result<Vec<AccountInfo>, Denied> {
+        let domain = domain.map(|domain| self.served(&domain)).transpose()?;
+        let accounts = self.store.accounts(domain.as_deref())?;
+        let line = |account: crate::store::Account| AccountInfo {
+            contacts: self.registrar.current(&account.address).len(),
+            password: account.credentials.is_some(),
+            account: account.address.to_string(),
+        };
+        Ok(accounts.into_iter().map(line).collect())
+    }
+
+    async fn server_status(&self) -> Result<Status, Denied> {
+        let config = self.config.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let listener = |known: &crate::service::registrar::Listening| {
+            format!("{}:{}", known.transport.via().to_ascii_lowercase(), known.address)
+        };
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            uptime_s: self.started.elapsed().as_secs(),
+            domains: self.domains.served().to_vec(),
+            listeners: self.listening.iter().map(listener).collect(),
+            auth: if config.auth_required() { "digest" } else { "open" },
+            accounts: self.store.accounts(None)?.len(),
+            contacts: self.registrar.count(),
+            rooms: self.store.active_rooms() as usize,
+        })
+    }
+
+    async fn room_list(&self, domain: Option<String>) -> Result<Vec<RoomInfo>, Denied> {
+        let domain = domain.map(|domain| self.served(&domain)).transpose()?;
+        let mut rooms = Vec::new();
+        for line in self.store.rooms(domain.as_deref(), None)? {
+            if let Some(cell) = self.store.room(&line.address)? {
+                rooms.push(info(&cell.read().unwrap_or_else(std::sync::PoisonError::into_inner)));
+            }
+        }
+        Ok(rooms)
+    }
+
+    async fn room_show(&self, room: Aor) -> Result<RoomInfo, Denied> {
+        Ok(info(&self.room(&room)?))
+    }
+
+    async fn member_list(&self, room: Aor) -> Result<Vec<MemberInfo>, Denied> {
+        let room = self.room(&room)?;
+        let invited = room.members.iter().filter(|member| !room.hears(&member.who));
+        let all = room.listed().into_iter().chain(invited);
+        Ok(all.map(|member| MemberInfo { user: member.who.to_string(), role: member.role().word() }).collect())
+    }
+}

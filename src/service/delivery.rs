@@ -1,0 +1,294 @@
+//! Hands what was said to the shards, pages to returning devices, positions to the store.
+//!
+//! Prevents that a slow store, a slow device or a long absence holds up anybody else: shards never wait, pages are
+//! read by threads of their own, one page an outbox at a time. Never renders, never times.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::clock::Clock;
+use crate::chat::ids::Ids;
+use crate::chat::outbox::Skips;
+use crate::chat::render::{Aside, Contact};
+use crate::chat::shard::{Event, Input, Page, Reach};
+use crate::refusal::Fault;
+use crate::store::Store;
+use crate::types::{AccountId, Announcement, Aor, DeviceKey, Face, Seq, Span};
+
+/// Entries of one page.
+const PAGE: usize = 64;
+/// Threads that read pages.
+const READERS: usize = 2;
+/// After a store that could not be read.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Puts an input into a shard's inbox.
+pub type Tell = Box<dyn Fn(usize, Input) + Send + Sync>;
+
+/// A page that somebody waits for.
+struct Ask {
+    shard: usize,
+    slot: u32,
+    id: u64,
+    account: AccountId,
+    after: Seq,
+    skips: Option<Skips>,
+}
+
+pub struct Delivery {
+    tell: Tell,
+    shards: usize,
+    ids: Ids,
+    store: Store,
+    clock: Clock,
+    asks: Sender<Ask>,
+    /// `offline.room_max`; may change while running.
+    room_max: AtomicU32,
+    /// Command character, for the words that name a command.
+    start: String,
+    gave_up: AtomicU64,
+    /// Those who wait for a device to take a direct message.
+    waiting: Mutex<HashMap<(AccountId, Seq), tokio::sync::oneshot::Sender<u16>>>,
+}
+
+/// The whole of what a shard's thread reports, apart from pages.
+pub enum Report {
+    /// A binding is not used until it registers anew.
+    Unbound { account: AccountId, contact: Arc<str> },
+}
+
+impl Delivery {
+    pub fn start(
+        tell: Tell,
+        shards: usize,
+        ids: Ids,
+        store: Store,
+        clock: Clock,
+        room_max: u32,
+        start: String,
+    ) -> Result<Arc<Delivery>, Fault> {
+        let (asks, inbox) = channel();
+        let delivery = Arc::new(Delivery {
+            tell,
+            shards,
+            ids,
+            store,
+            clock,
+            asks,
+            room_max: AtomicU32::new(room_max),
+            start,
+            gave_up: AtomicU64::new(0),
+            waiting: Mutex::default(),
+        });
+        let inbox = Arc::new(Mutex::new(inbox));
+        for reader in 0..READERS {
+            let (weak, inbox) = (Arc::downgrade(&delivery), inbox.clone());
+            std::thread::Builder::new()
+                .name(format!("pages-{reader}"))
+                .spawn(move || read_pages(&weak, &inbox))
+                .map_err(|error| Fault::Internal(format!("thread: {error}")))?;
+        }
+        Ok(delivery)
+    }
+
+    pub fn shard_of(&self, account: AccountId) -> usize {
+        self.ids.shard_of(account, self.shards)
+    }
+
+    pub fn set_room_max(&self, room_max: u32) {
+        self.room_max.store(room_max, Ordering::Relaxed);
+    }
+
+    /// Entries that a device did not get for good.
+    pub fn gave_up(&self) -> u64 {
+        self.gave_up.load(Ordering::Relaxed)
+    }
+
+    /// A commit is durable: everybody who listens hears of it.
+    pub fn announce(&self, news: Announcement) {
+        let news = Arc::new(news);
+        for shard in 0..self.shards {
+            (self.tell)(shard, Input::Announce(news.clone()));
+        }
+    }
+
+    /// Tells `setting` to all shards.
+    pub fn tell_all(&self, setting: impl Fn() -> Input) {
+        for shard in 0..self.shards {
+            (self.tell)(shard, setting());
+        }
+    }
+
+    /// These are now all ways to an account. `fresh`: keys of contacts that have just shown that they are there.
+    /// Routes live on the first shard, so that the next hop's state is one.
+    pub fn reach(&self, account: AccountId, contacts: Vec<Contact>, fresh: Vec<Arc<str>>) -> Result<(), Fault> {
+        let view = self.store.view(account)?;
+        let furthest = view.devices.iter().map(|(_, position, _)| *position).fold(view.base, Seq::max);
+        let positions: Vec<(DeviceKey, Seq)> =
+            view.devices.into_iter().map(|(device, position, _)| (device, position)).collect();
+        let (routes, bound): (Vec<_>, Vec<_>) = contacts.into_iter().partition(|contact| contact.is_route);
+        let home = self.shard_of(account);
+        let reach = |contacts| {
+            let (positions, fresh) = (positions.clone(), fresh.clone());
+            Box::new(Reach { account, contacts, positions, furthest, fresh })
+        };
+        if home == 0 {
+            let all = bound.into_iter().chain(routes).collect();
+            (self.tell)(0, Input::Reach(reach(all)));
+        } else {
+            (self.tell)(home, Input::Reach(reach(bound)));
+            (self.tell)(0, Input::Reach(reach(routes)));
+        }
+        Ok(())
+    }
+
+    /// An account's device has sent something from `source`.
+    pub fn alive(&self, account: AccountId, source: SocketAddr) {
+        (self.tell)(self.shard_of(account), Input::Alive { account, source });
+    }
+
+    /// Says something to the device that asked, else to all of the account's.
+    pub fn aside(&self, account: AccountId, source: Option<SocketAddr>, aside: Aside) {
+        let aside = Arc::new(aside);
+        let home = self.shard_of(account);
+        (self.tell)(home, Input::Aside { account, source, aside: aside.clone() });
+        if home != 0 {
+            (self.tell)(0, Input::Aside { account, source: None, aside });
+        }
+    }
+
+    /// Resolves with the status that the first device takes this direct message with. To be asked before the
+    /// message is committed could be announced: `seq` is known only after, so a taken one may be missed; the
+    /// caller waits with a deadline anyway.
+    pub fn taken(&self, account: AccountId, seq: Seq) -> tokio::sync::oneshot::Receiver<u16> {
+        let (tell, hear) = tokio::sync::oneshot::channel();
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.retain(|_, known| !known.is_closed());
+        waiting.insert((account, seq), tell);
+        hear
+    }
+
+    /// What a shard has to say. `None`: dealt with here.
+    pub fn event(&self, shard: usize, event: Event) -> Option<Report> {
+        match event {
+            Event::Page { slot, id, account, after, skips } => {
+                // The readers live as long as we do.
+                let _ = self.asks.send(Ask { shard, slot, id, account, after, skips });
+                None
+            }
+            Event::Unbound { account, contact } => Some(Report::Unbound { account, contact }),
+            Event::GaveUp { account, device, seq, status } => {
+                self.gave_up.fetch_add(1, Ordering::Relaxed);
+                info!(account = account.0, %device, seq = seq.0, status, "a device does not get this message");
+                None
+            }
+            Event::RouteRefused { aor, status } => {
+                warn!(address = %aor, status, "the outbound proxy refuses messages to this address");
+                None
+            }
+            Event::Taken { account, seq, status } => {
+                let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(tell) = waiting.remove(&(account, seq)) {
+                    let _ = tell.send(status);
+                }
+                None
+            }
+        }
+    }
+
+    fn page(&self, ask: &Ask) -> Result<Page, Fault> {
+        let mut spans = self.store.view(ask.account)?.spans;
+        let now = self.clock.wall();
+        let (skips, asides) = match &ask.skips {
+            Some(skips) => (skips.clone(), Vec::new()),
+            None => self.skips(&spans, ask.after)?,
+        };
+        let seen = spans.clone();
+        for (conversation, upto) in skips.iter() {
+            for span in spans.iter_mut().filter(|span| span.conversation == *conversation) {
+                span.since = span.since.max(Seq(upto.0 + 1));
+            }
+        }
+        let page = self.store.page(&spans, ask.after, PAGE, now)?;
+        Ok(Page {
+            slot: ask.slot,
+            id: ask.id,
+            entries: page.entries,
+            through: page.through,
+            more: page.more,
+            spans: seen,
+            skips,
+            asides,
+        })
+    }
+
+    /// Of a long absence only the newest posts of each room are told, after a line that says so (spec §5.2).
+    fn skips(&self, spans: &[Span], after: Seq) -> Result<(Skips, Vec<Arc<Aside>>), Fault> {
+        let now = self.clock.wall();
+        let most = self.room_max.load(Ordering::Relaxed);
+        let (mut skips, mut asides) = (Vec::new(), Vec::new());
+        for span in spans {
+            let Some(room) = self.store.room_of(span.conversation)? else { continue };
+            let count = self.store.count_after(span, after, now)?;
+            if count <= u64::from(most) {
+                continue;
+            }
+            let Some(first) = self.store.nth_newest(span, most)? else { continue };
+            skips.push((span.conversation, Seq(first.0 - 1)));
+            asides.push(Arc::new(Aside {
+                body: earlier(count - u64::from(most), &self.start).into(),
+                from: (*room).clone(),
+                headers: "".into(),
+                hops: 70,
+                at: now,
+            }));
+        }
+        Ok((skips.into(), asides))
+    }
+
+    /// The sender of asides that come from `address`.
+    pub fn face(&self, address: &Aor, title: Option<&Arc<str>>) -> Face {
+        Face { aor: address.clone(), name: title.cloned().unwrap_or_else(|| address.user().into()) }
+    }
+}
+
+/// The line before what a device gets after a long absence.
+fn earlier(count: u64, start: &str) -> String {
+    let (messages, are) = if count == 1 { ("message", "is") } else { ("messages", "are") };
+    format!("*** {count} earlier {messages} {are} not shown. Send {start}history to read what was said.")
+}
+
+fn read_pages(delivery: &std::sync::Weak<Delivery>, inbox: &Mutex<Receiver<Ask>>) {
+    loop {
+        let ask = inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let (Ok(ask), Some(delivery)) = (ask, delivery.upgrade()) else { return };
+        match delivery.page(&ask) {
+            Ok(page) => (delivery.tell)(ask.shard, Input::Page(Box::new(page))),
+            Err(fault) => {
+                warn!(%fault, "cannot read the log for a device, trying again");
+                std::thread::sleep(RETRY);
+                let _ = delivery.asks.send(ask);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_before_a_shortened_absence_says_how_many_and_how_to_read_them() {
+        assert_eq!(
+            earlier(120, "#"),
+            "*** 120 earlier messages are not shown. Send #history to read what was said."
+        );
+        assert_eq!(earlier(1, "!"), "*** 1 earlier message is not shown. Send !history to read what was said.");
+    }
+}

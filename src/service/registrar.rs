@@ -1,0 +1,498 @@
+//! Bindings in and out, and what follows: "this device is reachable" (RFC 3261 §10).
+//!
+//! A REGISTER is durable before its 200. One account's requests are decided one at a time, in order of arrival.
+//! Prevents that a device is looked for where it no longer is. Never sends: it tells delivery all ways to an account.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use dashmap::DashMap;
+use tracing::{debug, warn};
+
+use super::clock::Clock;
+use super::delivery::Delivery;
+use super::domains::host_of;
+use crate::chat::render::Contact;
+use crate::config::Config;
+use crate::refusal::{Fault, Refusal};
+use crate::registration::{self, Binding, Request, Rules};
+use crate::sip::uri::Uri;
+use crate::store::{Store, StoredBinding};
+use crate::types::{AccountId, Aor, ConnId, Dest, DeviceKey, Flow, ROUTE_DEVICE, Transport};
+
+/// The stream transport, as far as bindings care.
+pub trait Flows: Send + Sync {
+    fn is_open(&self, conn: ConnId) -> bool;
+    /// A live binding keeps this connection open, or does so no more.
+    fn hold(&self, conn: ConnId, held: bool);
+}
+
+/// Where we listen, for Via and for sending.
+#[derive(Clone, Debug)]
+pub struct Listening {
+    pub transport: Transport,
+    pub address: SocketAddr,
+}
+
+/// An account that has, or had, bindings.
+struct Registered {
+    /// One REGISTER at a time (RFC 3261 §10.3).
+    gate: tokio::sync::Mutex<()>,
+    state: RwLock<State>,
+}
+
+#[derive(Default)]
+struct State {
+    id: Option<AccountId>,
+    bindings: Vec<Binding>,
+    /// Contact keys that answered 404, 405 or 410: not used until they register anew.
+    dead: HashSet<Arc<str>>,
+}
+
+pub struct Registrar {
+    store: Store,
+    delivery: Arc<Delivery>,
+    flows: Arc<dyn Flows>,
+    clock: Clock,
+    rules: Rules,
+    listening: Vec<Listening>,
+    advertise: Option<String>,
+    proxy: Option<(SocketAddr, Transport)>,
+    trusted: Vec<crate::config::Cidr>,
+    keepalive: bool,
+    accounts: DashMap<Aor, Arc<Registered>>,
+    by_id: DashMap<AccountId, Aor>,
+    by_conn: DashMap<ConnId, HashSet<Aor>>,
+}
+
+/// Why a REGISTER is refused: status, reason, and the Min-Expires of a 423.
+pub enum No {
+    Refused(registration::Refused),
+    Domain(Refusal),
+    Fault(Fault),
+}
+
+fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Registrar {
+    pub fn new(
+        config: &Config,
+        store: Store,
+        delivery: Arc<Delivery>,
+            flows: Arc<dyn Flows>,
+        clock: Clock,
+        listening: Vec<Listening>,
+    ) -> Registrar {
+        let rules = Rules {
+            min_expires: config.registrar.min_expires,
+            default_expires: config.registrar.default_expires,
+            max_expires: config.registrar.max_expires,
+            max_contacts: config.registrar.max_contacts as usize,
+        };
+        let advertise = config.sip.advertise.as_ref().map(|advertise| match advertise.port {
+            Some(port) => format!("{}:{port}", advertise.host),
+            None => advertise.host.clone(),
+        });
+        Registrar {
+            store,
+            delivery,
+            flows,
+            clock,
+            rules,
+            listening,
+            advertise,
+            proxy: config.sip.outbound_proxy.as_ref().map(|proxy| (proxy.addr, proxy.transport)),
+            trusted: config.sip.trusted_peers.clone(),
+            keepalive: config.sip.nat_keepalive_s > 0,
+            accounts: DashMap::new(),
+            by_id: DashMap::new(),
+            by_conn: DashMap::new(),
+        }
+    }
+
+    /// Takes the bindings of the last run: who registered over UDP is reachable at once.
+    pub fn restore(&self) -> Result<(), Fault> {
+        let now = self.clock.steady();
+        for (who, id, stored) in self.store.all_bindings()? {
+            let bindings: Vec<Binding> = stored.iter().filter_map(|stored| Binding::from_json(&stored.data)).collect();
+            let bindings: Vec<Binding> = bindings.into_iter().filter(|b| b.expires_at > now).collect();
+            if bindings.is_empty() {
+                continue;
+            }
+            let state = State { id: Some(id), bindings, dead: HashSet::new() };
+            let known = Registered { gate: tokio::sync::Mutex::new(()), state: RwLock::new(state) };
+            self.accounts.insert(who.clone(), Arc::new(known));
+            self.by_id.insert(id, who.clone());
+            self.reach(&who, &[])?;
+        }
+        if self.proxy.is_some() {
+            for (id, who) in self.store.listeners()? {
+                if !self.is_bound(&who) {
+                    self.reach_unbound(id, &who)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Decides a REGISTER of `who` and makes it durable. The bindings as they are now.
+    pub async fn register(&self, who: &Aor, request: &Request) -> Result<Vec<Binding>, No> {
+        if self.store.room(who).map_err(No::Fault)?.is_some() {
+            return Err(No::Domain(Refusal::IS_A_ROOM));
+        }
+        let known = self.entry(who);
+        let _turn = known.gate.lock().await;
+        let existing = self.current(who);
+        let now = self.clock.steady();
+        let list = registration::decide(&existing, request, &self.rules, now).map_err(No::Refused)?;
+        if matches!(request.contacts, registration::Contacts::None) {
+            return Ok(list);
+        }
+        let stored = list.iter().map(stored).collect();
+        let id = self.store.bind(who, stored).await.map_err(No::Fault)?;
+        let fresh: Vec<Arc<str>> =
+            list.iter().filter(|binding| binding.updated_at == now).map(key_of).collect();
+        {
+            let mut state = write(&known.state);
+            state.id = Some(id);
+            for key in &fresh {
+                state.dead.remove(key);
+            }
+            state.bindings = list.clone();
+        }
+        self.by_id.insert(id, who.clone());
+        self.watch_flows(who, &existing, &list);
+        if let Err(fault) = self.reach(who, &fresh) {
+            warn!(account = %who, %fault, "registered, but delivery does not know it yet");
+        }
+        Ok(list)
+    }
+
+    fn entry(&self, who: &Aor) -> Arc<Registered> {
+        let fresh = || {
+            let gate = tokio::sync::Mutex::new(());
+            Arc::new(Registered { gate, state: RwLock::default() })
+        };
+        self.accounts.entry(who.clone()).or_insert_with(fresh).clone()
+    }
+
+    fn known(&self, who: &Aor) -> Option<Arc<Registered>> {
+        self.accounts.get(who).map(|known| known.clone())
+    }
+
+    /// Bindings that have not expired.
+    pub fn current(&self, who: &Aor) -> Vec<Binding> {
+        let now = self.clock.steady();
+        let Some(known) = self.known(who) else { return Vec::new() };
+        let state = read(&known.state);
+        state.bindings.iter().filter(|binding| binding.expires_at > now).cloned().collect()
+    }
+
+    pub fn is_bound(&self, who: &Aor) -> bool {
+        let now = self.clock.steady();
+        let known = self.known(who);
+        known.is_some_and(|known| read(&known.state).bindings.iter().any(|b| b.expires_at > now))
+    }
+
+    /// Registered contacts in all.
+    pub fn count(&self) -> usize {
+        let now = self.clock.steady();
+        let live = |known: &Registered| read(&known.state).bindings.iter().filter(|b| b.expires_at > now).count();
+        self.accounts.iter().map(|entry| live(entry.value())).sum()
+    }
+
+    /// The device of `who` that a request came from.
+    pub fn device_at(&self, who: &Aor, flow: &Flow) -> Option<DeviceKey> {
+        let known = self.known(who)?;
+        let state = read(&known.state);
+        state.bindings.iter().find(|binding| same_place(&binding.flow, flow)).map(Binding::device)
+    }
+
+    /// The display name that an account's phone registered with.
+    pub fn name_of(&self, who: &Aor) -> Option<String> {
+        let known = self.known(who)?;
+        let state = read(&known.state);
+        state.bindings.iter().rev().find_map(|binding| binding.name.clone())
+    }
+
+    /// Drops all bindings of an account that goes.
+    pub async fn forget(&self, who: &Aor) -> Result<(), Fault> {
+        let Some(known) = self.known(who) else { return Ok(()) };
+        let _turn = known.gate.lock().await;
+        let existing = self.current(who);
+        self.store.bind(who, Vec::new()).await?;
+        write(&known.state).bindings.clear();
+        self.watch_flows(who, &existing, &[]);
+        self.reach(who, &[])
+    }
+
+    /// A contact said that it is not there: it is not used until it registers anew (spec §5.5).
+    pub fn unbound(&self, account: AccountId, contact: Arc<str>) {
+        let Some(who) = self.by_id.get(&account).map(|who| who.clone()) else { return };
+        if let Some(known) = self.known(&who) {
+            write(&known.state).dead.insert(contact);
+        }
+        if let Err(fault) = self.reach(&who, &[]) {
+            warn!(account = %who, %fault, "cannot tell delivery of a lost binding");
+        }
+    }
+
+    /// A connection has closed: what was registered over it alone is gone (RFC 5626 §5.3).
+    pub fn closed(&self, conn: ConnId) {
+        let Some((_, accounts)) = self.by_conn.remove(&conn) else { return };
+        for who in accounts {
+            if let Err(fault) = self.reach(&who, &[]) {
+                warn!(account = %who, %fault, "cannot tell delivery of a closed connection");
+            }
+        }
+    }
+
+    /// Lets expired bindings go. Called every second or so.
+    pub fn expire(&self) {
+        let now = self.clock.steady();
+        let stale: Vec<(Aor, Arc<Registered>)> = self
+            .accounts
+            .iter()
+            .filter(|entry| read(&entry.value().state).bindings.iter().any(|b| b.expires_at <= now))
+            .map(|entry| (entry.key().clone(), entry.value().clone()))
+            .collect();
+        for (who, known) in stale {
+            // Somebody registers right now: next time.
+            let Ok(_turn) = known.gate.try_lock() else { continue };
+            let (before, after) = {
+                let mut state = write(&known.state);
+                let before = state.bindings.clone();
+                state.bindings.retain(|binding| binding.expires_at > now);
+                (before, state.bindings.clone())
+            };
+            debug!(account = %who, left = after.len(), "bindings expired");
+            self.watch_flows(&who, &before, &after);
+            if let Err(fault) = self.reach(&who, &[]) {
+                warn!(account = %who, %fault, "cannot tell delivery of expired bindings");
+            }
+        }
+    }
+
+    /// Holds the connections of live bindings open, lets go of others.
+    fn watch_flows(&self, who: &Aor, before: &[Binding], after: &[Binding]) {
+        let conns = |bindings: &[Binding]| -> HashSet<ConnId> {
+            bindings.iter().filter_map(|binding| binding.flow.conn).collect()
+        };
+        let (before, after) = (conns(before), conns(after));
+        for conn in after.difference(&before) {
+            self.by_conn.entry(*conn).or_default().insert(who.clone());
+            self.flows.hold(*conn, true);
+        }
+        for conn in before.difference(&after) {
+            let empty = self.by_conn.get_mut(conn).is_some_and(|mut accounts| {
+                accounts.remove(who);
+                accounts.is_empty()
+            });
+            if empty {
+                self.by_conn.remove(conn);
+                self.flows.hold(*conn, false);
+            }
+        }
+        // A connection may have closed while its REGISTER was being written.
+        for conn in after.iter().filter(|conn| !self.flows.is_open(**conn)) {
+            self.by_conn.remove(conn);
+        }
+    }
+
+    // ── ways to an account ───────────────────────────────────────────────────────────────────────────────
+
+    /// Tells delivery all ways to `who`.
+    fn reach(&self, who: &Aor, fresh: &[Arc<str>]) -> Result<(), Fault> {
+        let Some(known) = self.known(who) else { return Ok(()) };
+        let (id, contacts) = {
+            let state = read(&known.state);
+            let Some(id) = state.id else { return Ok(()) };
+            (id, self.contacts(who, &state))
+        };
+        self.delivery.reach(id, contacts, fresh.to_vec())
+    }
+
+    /// Opens the route to an address of which we hold no binding, if there is an outbound proxy.
+    pub fn reach_unbound(&self, id: AccountId, who: &Aor) -> Result<(), Fault> {
+        let Some(route) = self.route_to(who) else { return Ok(()) };
+        self.by_id.insert(id, who.clone());
+        self.delivery.reach(id, vec![route], Vec::new())
+    }
+
+    pub fn has_proxy(&self) -> bool {
+        self.proxy.is_some()
+    }
+
+    /// An instance is reached on its newest working flow; contacts without an instance each for themselves.
+    fn contacts(&self, who: &Aor, state: &State) -> Vec<Contact> {
+        let now = self.clock.steady();
+        let mut bindings: Vec<&Binding> =
+            state.bindings.iter().filter(|binding| binding.expires_at > now).collect();
+        if bindings.is_empty() {
+            return self.route_to(who).into_iter().collect();
+        }
+        bindings.sort_by_key(|binding| std::cmp::Reverse(binding.updated_at));
+        let mut contacts: Vec<Contact> = Vec::new();
+        for binding in bindings {
+            if state.dead.contains(&key_of(binding)) {
+                continue;
+            }
+            let Some(contact) = self.contact(who, binding) else { continue };
+            if contacts.iter().all(|known| known.key != contact.key) {
+                contacts.push(contact);
+            }
+        }
+        contacts
+    }
+
+    /// The way to one binding (spec §5.9); `None` if there is none now.
+    fn contact(&self, who: &Aor, binding: &Binding) -> Option<Contact> {
+        let uri = Uri::parse(&binding.contact).ok()?;
+        let literal = uri.ip().map(|ip| SocketAddr::new(ip, uri.port.unwrap_or(5060)));
+        let wants_tcp = uri.transport().is_some_and(|transport| transport.eq_ignore_ascii_case("tcp"));
+        let nat = binding.behind_nat();
+        let flow = &binding.flow;
+        let dest = if let Some(first) = binding.path.first() {
+            let hop = Uri::parse(first).ok()?;
+            let to = SocketAddr::new(hop.ip()?, hop.port.unwrap_or(5060));
+            match hop.transport() {
+                Some(transport) if transport.eq_ignore_ascii_case("tcp") => Dest::Connect(to),
+                _ => Dest::Udp { listener: self.udp_listener(to.ip())?, to },
+            }
+        } else if flow.transport.is_stream() {
+            match flow.conn.filter(|conn| self.flows.is_open(*conn)) {
+                Some(conn) => Dest::Conn(conn),
+                // It promised a flow (RFC 5626 §5.3), or sits behind NAT: nobody can be called there.
+                None if binding.reg_id.is_some() => return None,
+                None => Dest::Connect(literal.filter(|to| to.ip() == flow.remote.ip())?),
+            }
+        } else if wants_tcp && !nat {
+            Dest::Connect(literal?)
+        } else {
+            Dest::Udp { listener: self.listener_for(flow)?, to: flow.remote }
+        };
+        let local = match dest {
+            Dest::Udp { listener, .. } => self.listening.get(usize::from(listener))?.address,
+            _ => flow.local,
+        };
+        // Behind a wildcard listener the address that the REGISTER came to is ours.
+        let local = if local.ip().is_unspecified() { SocketAddr::new(flow.local.ip(), local.port()) } else { local };
+        let transport = if matches!(dest, Dest::Udp { .. }) { Transport::Udp } else { Transport::Tcp };
+        let stream = literal.filter(|_| transport == Transport::Udp && !nat && binding.path.is_empty());
+        let stream = stream.and_then(|to| Some((to, self.via(Transport::Tcp, self.tcp_local(local.ip())?))));
+        let device = binding.device();
+        let route = binding.path.iter().map(|uri| format!("<{uri}>")).collect::<Vec<_>>().join(", ");
+        Some(Contact {
+            key: key_of(binding),
+            device,
+            aor: who.clone(),
+            uri: binding.request_uri().into(),
+            to: binding.to.clone().into(),
+            route: if route.is_empty() { "".into() } else { format!("Route: {route}\r\n").into() },
+            dest,
+            source: Some(flow.remote),
+            via: self.via(transport, local),
+            stream,
+            trusted: self.is_trusted(dest, flow),
+            is_route: false,
+            keepalive: self.keepalive && nat,
+        })
+    }
+
+    fn route_to(&self, who: &Aor) -> Option<Contact> {
+        let (to, transport) = self.proxy?;
+        let listener = self.udp_listener(to.ip());
+        let dest = match transport {
+            Transport::Udp => Dest::Udp { listener: listener?, to },
+            Transport::Tcp => Dest::Connect(to),
+        };
+        let local = listener.and_then(|at| self.listening.get(usize::from(at))).map(|known| known.address);
+        let local = local.or_else(|| self.listening.first().map(|known| known.address))?;
+        let stream = (transport == Transport::Udp)
+            .then(|| Some((to, self.via(Transport::Tcp, self.tcp_local(local.ip())?))))
+            .flatten();
+        Some(Contact {
+            key: ROUTE_DEVICE.into(),
+            device: ROUTE_DEVICE.into(),
+            aor: who.clone(),
+            uri: who.uri().into(),
+            to: who.as_str().into(),
+            route: "".into(),
+            dest,
+            source: None,
+            via: self.via(transport, local),
+            stream,
+            trusted: self.trusted.iter().any(|range| range.contains(to.ip())),
+            is_route: true,
+            keepalive: false,
+        })
+    }
+
+    fn is_trusted(&self, dest: Dest, flow: &Flow) -> bool {
+        let ip = match dest {
+            Dest::Udp { to, .. } | Dest::Connect(to) => to.ip(),
+            Dest::Conn(_) => flow.remote.ip(),
+        };
+        self.trusted.iter().any(|range| range.contains(ip))
+    }
+
+    /// What goes into Via before the branch.
+    fn via(&self, transport: Transport, local: SocketAddr) -> Arc<str> {
+        let host = match &self.advertise {
+            Some(advertise) => advertise.clone(),
+            None => format!("{}:{}", host_of(local.ip()), local.port()),
+        };
+        format!("SIP/2.0/{} {host}", transport.via()).into()
+    }
+
+    /// The listener that a REGISTER came to; after a restart with another configuration one like it.
+    fn listener_for(&self, flow: &Flow) -> Option<u16> {
+        let same = self.listening.get(usize::from(flow.listener)).filter(|known| {
+            known.transport == Transport::Udp && known.address.is_ipv4() == flow.remote.is_ipv4()
+        });
+        same.map(|_| flow.listener).or_else(|| self.udp_listener(flow.remote.ip()))
+    }
+
+    fn udp_listener(&self, towards: IpAddr) -> Option<u16> {
+        let fits = |known: &Listening| {
+            known.transport == Transport::Udp && known.address.is_ipv4() == towards.is_ipv4()
+        };
+        self.listening.iter().position(fits).map(|at| at as u16)
+    }
+
+    fn tcp_local(&self, like: IpAddr) -> Option<SocketAddr> {
+        let fits = |known: &&Listening| {
+            known.transport == Transport::Tcp && known.address.is_ipv4() == like.is_ipv4()
+        };
+        let known = self.listening.iter().find(fits)?.address;
+        Some(if known.ip().is_unspecified() { SocketAddr::new(like, known.port()) } else { known })
+    }
+}
+
+fn stored(binding: &Binding) -> StoredBinding {
+    let key = binding.key().to_string();
+    StoredBinding { key, data: binding.to_json(), expires_at: binding.expires_at }
+}
+
+fn key_of(binding: &Binding) -> Arc<str> {
+    match &binding.instance {
+        Some(_) => binding.device(),
+        None => binding.key().to_string().into(),
+    }
+}
+
+/// Over the same connection, or from the same source address.
+fn same_place(known: &Flow, flow: &Flow) -> bool {
+    match (known.conn, flow.conn) {
+        (Some(known), Some(flow)) => known == flow,
+        (None, None) => known.transport == flow.transport && known.remote == flow.remote,
+        _ => false,
+    }
+}

@@ -1,0 +1,362 @@
+//! Accounts and addresses, their bindings, devices and spans.
+//!
+//! Prevents that a device that was forgotten, or is new, is sent what its account has taken long ago: nobody starts
+//! before the account's base. Never checks a password.
+
+use std::sync::{Arc, PoisonError};
+
+use dashmap::Entry;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::rooms::{ACCOUNTS, address};
+use super::turn::{Turn, device_key};
+use super::{Positions, Shared, Store};
+use crate::refusal::Fault;
+use crate::types::{AccountId, Aor, ConvId, DeviceKey, Seq, Span, UnixMs};
+
+/// Hashes that stand for a password, in lower-case hex (RFC 3261 §22.4, RFC 8760 §2).
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Credentials {
+    pub realm: Arc<str>,
+    /// H(user:realm:password).
+    pub md5: Option<Arc<str>>,
+    /// H(user@domain:realm:password).
+    pub md5_domain: Option<Arc<str>>,
+    pub sha256: Option<Arc<str>>,
+    pub sha256_domain: Option<Arc<str>>,
+}
+
+/// An address that we keep state for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Account {
+    pub id: AccountId,
+    /// As first spelled.
+    pub address: Aor,
+    /// It has credentials or a binding, or had one. False: somebody's address, of whom we know no more.
+    pub registered: bool,
+    pub credentials: Option<Credentials>,
+    /// A device starts here at the earliest.
+    pub base: Seq,
+    pub mailbox: ConvId,
+}
+
+/// A binding as the registrar wrote it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StoredBinding {
+    pub key: String,
+    /// JSON; the store does not look into it.
+    pub data: String,
+    pub expires_at: UnixMs,
+}
+
+/// What delivery needs to know of an account when it opens an outbox.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct View {
+    pub base: Seq,
+    /// Position, and when it was last seen; with what is on its way to the disk.
+    pub devices: Vec<(DeviceKey, Seq, UnixMs)>,
+    /// Of rooms, and of the mailbox (since 0).
+    pub spans: Vec<Span>,
+}
+
+const COLUMNS: &str =
+    "id, username, domain, created, realm, md5, md5_domain, sha256, sha256_domain, base, mailbox";
+
+fn account(row: &Row<'_>) -> rusqlite::Result<Option<Account>> {
+    let Some(address) = address(row, 1, 2)? else { return Ok(None) };
+    let text = |column| -> rusqlite::Result<Option<Arc<str>>> {
+        Ok(row.get_ref(column)?.as_str_or_null()?.map(Into::into))
+    };
+    let credentials = match text(4)? {
+        None => None,
+        Some(realm) => Some(Credentials {
+            realm,
+            md5: text(5)?,
+            md5_domain: text(6)?,
+            sha256: text(7)?,
+            sha256_domain: text(8)?,
+        }),
+    };
+    Ok(Some(Account {
+        id: AccountId(row.get(0)?),
+        address,
+        registered: row.get::<_, Option<i64>>(3)?.is_some(),
+        credentials,
+        base: Seq(row.get(9)?),
+        mailbox: ConvId(row.get(10)?),
+    }))
+}
+
+pub(super) fn find(conn: &Connection, who: &Aor) -> rusqlite::Result<Option<Account>> {
+    let found = conn
+        .prepare_cached(&format!("SELECT {COLUMNS} FROM account WHERE username = ?1 AND domain = ?2"))?
+        .query_row([who.user(), who.host()], account)
+        .optional()?;
+    Ok(found.flatten())
+}
+
+fn binding(row: &Row<'_>, first: usize) -> rusqlite::Result<StoredBinding> {
+    Ok(StoredBinding { key: row.get(first)?, data: row.get(first + 1)?, expires_at: row.get(first + 2)? })
+}
+
+impl Store {
+    /// What we know of an address; `None`: nothing.
+    pub fn account(&self, who: &Aor) -> Result<Option<Account>, Fault> {
+        let shared = &self.0.shared;
+        if let Some(account) = shared.accounts.get(who) {
+            return Ok(Some(account.clone()));
+        }
+        if shared.readers.ask(|conn| find(conn, who))?.is_none() {
+            return Ok(None);
+        }
+        match shared.accounts.entry(who.clone()) {
+            Entry::Occupied(account) => Ok(Some(account.get().clone())),
+            // Read again while the place is held, as with rooms.
+            Entry::Vacant(place) => {
+                let account = shared.readers.ask(|conn| find(conn, who))?;
+                if let Some(account) = &account {
+                    place.insert(account.clone());
+                }
+                Ok(account)
+            }
+        }
+    }
+
+    /// Makes an account, or sets its credentials. Without credentials those it has stay.
+    pub async fn put_account(&self, who: &Aor, credentials: Option<Credentials>) -> Result<AccountId, Fault> {
+        let who = who.clone();
+        self.write(move |turn| {
+            let id = turn.registered(&who)?;
+            if let Some(new) = credentials {
+                turn.conn.execute(
+                    "UPDATE account SET realm = ?2, md5 = ?3, md5_domain = ?4, sha256 = ?5, sha256_domain = ?6
+                     WHERE id = ?1",
+                    params![
+                        id.0,
+                        &*new.realm,
+                        new.md5.as_deref(),
+                        new.md5_domain.as_deref(),
+                        new.sha256.as_deref(),
+                        new.sha256_domain.as_deref()
+                    ],
+                )?;
+                turn.account_changed(&who);
+            }
+            Ok(id)
+        })
+        .await
+    }
+
+    /// Ends an account: credentials, bindings, devices and mailbox go. The address stays the author of what he
+    /// said, and a member where he is one. False: there was no such account.
+    pub async fn remove_account(&self, who: &Aor) -> Result<bool, Fault> {
+        let who = who.clone();
+        self.write(move |turn| {
+            let Some(account) = find(turn.conn, &who)?.filter(|account| account.registered) else {
+                return Ok(false);
+            };
+            let mailbox = turn.make_mailbox(&account.address)?;
+            turn.conn.execute(
+                "UPDATE account SET created = NULL, realm = NULL, md5 = NULL, md5_domain = NULL, sha256 = NULL,
+                    sha256_domain = NULL, mailbox = ?2, base = ?3 WHERE id = ?1",
+                params![account.id.0, mailbox.0, turn.head],
+            )?;
+            turn.conn.execute("DELETE FROM binding WHERE account = ?1", [account.id.0])?;
+            turn.conn.execute("DELETE FROM device WHERE account = ?1", [account.id.0])?;
+            turn.conn.execute("DELETE FROM log WHERE conversation = ?1", [account.mailbox.0])?;
+            turn.conn.execute("DELETE FROM conversation WHERE id = ?1", [account.mailbox.0])?;
+            turn.entries_deleted(&[account.mailbox])?;
+            turn.shared.positions().forget(account.id, None);
+            turn.account_changed(&who);
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Accounts of a domain, or all, by address.
+    pub fn accounts(&self, domain: Option<&str>) -> Result<Vec<Account>, Fault> {
+        self.0.shared.readers.ask(|conn| {
+            let mut statement = conn.prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM account
+                 WHERE created IS NOT NULL AND (?1 IS NULL OR domain = ?1) ORDER BY username, domain"
+            ))?;
+            let rows = statement.query_map([domain], account)?;
+            Ok(rows.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+        })
+    }
+
+    /// The address of an account row.
+    pub fn address(&self, id: AccountId) -> Result<Option<Aor>, Fault> {
+        self.0.shared.readers.ask(|conn| {
+            let found = conn
+                .prepare_cached("SELECT username, domain FROM account WHERE id = ?1")?
+                .query_row([id.0], |row| address(row, 0, 1))
+                .optional()?;
+            Ok(found.flatten())
+        })
+    }
+
+    /// Replaces the bindings of an account by this whole list. Makes the account if there is none.
+    pub async fn bind(&self, who: &Aor, bindings: Vec<StoredBinding>) -> Result<AccountId, Fault> {
+        let who = who.clone();
+        self.write(move |turn| {
+            let id = turn.registered(&who)?;
+            turn.conn.prepare_cached("DELETE FROM binding WHERE account = ?1")?.execute([id.0])?;
+            let mut insert = turn.conn.prepare_cached(
+                "INSERT OR REPLACE INTO binding (account, key, data, expires) VALUES (?1, ?2, ?3, ?4)",
+            )?;
+            for binding in bindings {
+                insert.execute(params![id.0, binding.key, binding.data, binding.expires_at])?;
+            }
+            Ok(id)
+        })
+        .await
+    }
+
+    /// Bindings as last written, expired ones among them until they are trimmed.
+    pub fn bindings(&self, who: &Aor) -> Result<Vec<StoredBinding>, Fault> {
+        self.0.shared.readers.ask(|conn| {
+            conn.prepare_cached(
+                "SELECT b.key, b.data, b.expires FROM binding b JOIN account a ON a.id = b.account
+                 WHERE a.username = ?1 AND a.domain = ?2 ORDER BY b.key",
+            )?
+            .query_map([who.user(), who.host()], |row| binding(row, 0))?
+            .collect()
+        })
+    }
+
+    /// Every account that has bindings, for the start.
+    pub fn all_bindings(&self) -> Result<Vec<(Aor, AccountId, Vec<StoredBinding>)>, Fault> {
+        self.0.shared.readers.ask(|conn| {
+            let mut statement = conn.prepare_cached(
+                "SELECT b.account, a.username, a.domain, b.key, b.data, b.expires
+                 FROM binding b JOIN account a ON a.id = b.account ORDER BY b.account, b.key",
+            )?;
+            let mut rows = statement.query([])?;
+            let mut all: Vec<(Aor, AccountId, Vec<StoredBinding>)> = Vec::new();
+            while let Some(row) = rows.next()? {
+                let id = AccountId(row.get(0)?);
+                let binding = binding(row, 3)?;
+                match all.last_mut() {
+                    Some((_, last, bindings)) if *last == id => bindings.push(binding),
+                    _ => {
+                        if let Some(who) = address(row, 1, 2)? {
+                            all.push((who, id, vec![binding]));
+                        }
+                    }
+                }
+            }
+            Ok(all)
+        })
+    }
+
+    /// The conversation of an account's own messages.
+    pub fn mailbox(&self, id: AccountId) -> Result<Option<ConvId>, Fault> {
+        self.0.shared.readers.ask(|conn| {
+            conn.prepare_cached("SELECT mailbox FROM account WHERE id = ?1")?
+                .query_row([id.0], |row| row.get(0).map(ConvId))
+                .optional()
+        })
+    }
+
+    /// Devices and spans of an account.
+    ///
+    /// # Errors
+    /// [`Fault::Internal`] if there is no such account.
+    pub fn view(&self, id: AccountId) -> Result<View, Fault> {
+        let found = self.0.shared.readers.ask(|conn| {
+            let tx = conn.unchecked_transaction()?;
+            let account: Option<(i64, i64)> = tx
+                .prepare_cached("SELECT base, mailbox FROM account WHERE id = ?1")?
+                .query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()?;
+            let Some((base, mailbox)) = account else { return Ok(None) };
+            let devices = tx
+                .prepare_cached("SELECT instance, position, seen FROM device WHERE account = ?1")?
+                .query_map([id.0], |row| {
+                    Ok((device_key(row.get_ref(0)?.as_str()?), Seq(row.get(1)?), row.get(2)?))
+                })?
+                .collect::<Result<_, _>>()?;
+            let mut spans = vec![Span { conversation: ConvId(mailbox), since: Seq(0), until: None }];
+            let mut statement = tx.prepare_cached(
+                "SELECT conversation, since, until FROM span
+                 WHERE account = ?1 AND (until IS NULL OR until >= since)",
+            )?;
+            let mut rows = statement.query([id.0])?;
+            while let Some(row) = rows.next()? {
+                spans.push(Span {
+                    conversation: ConvId(row.get(0)?),
+                    since: Seq(row.get(1)?),
+                    until: row.get::<_, Option<i64>>(2)?.map(Seq),
+                });
+            }
+            Ok(Some(View { base: Seq(base), devices, spans }))
+        })?;
+        let mut view = found.ok_or_else(|| Fault::Internal(format!("there is no account {}", id.0)))?;
+        for (key, position) in self.0.shared.positions().of(id) {
+            match view.devices.iter_mut().find(|(known, ..)| known == key) {
+                Some((_, known, _)) => *known = (*known).max(*position),
+                None => view.devices.push((key.clone(), view.base.max(*position), super::now_ms())),
+            }
+        }
+        Ok(view)
+    }
+
+    /// A device is no more: what it has taken counts for those that come after it.
+    pub async fn forget_device(&self, id: AccountId, device: &str) -> Result<(), Fault> {
+        let device = device.to_owned();
+        self.write(move |turn| Ok(turn.forget_device(id, &device)?)).await
+    }
+}
+
+impl Turn<'_> {
+    /// The account of an address, made or promoted to one.
+    fn registered(&mut self, who: &Aor) -> Result<AccountId, super::sqlite::Failure> {
+        let known = self.account(who, self.head)?;
+        let rows = self
+            .conn
+            .prepare_cached("UPDATE account SET created = ?2 WHERE id = ?1 AND created IS NULL")?
+            .execute(params![known.id.0, self.now])?;
+        if rows > 0 {
+            self.account_changed(who);
+        }
+        Ok(known.id)
+    }
+
+    pub(super) fn forget_device(&mut self, id: AccountId, device: &str) -> rusqlite::Result<()> {
+        // Not written yet, and not to be written afterwards, which would make the device again.
+        let mut positions = self.shared.positions();
+        let unwritten =
+            positions.of(id).filter(|(key, _)| &**key == device).map(|(_, seq)| seq.0).max().unwrap_or(0);
+        positions.forget(id, Some(device));
+        drop(positions);
+        let written: Option<i64> = self
+            .conn
+            .prepare_cached("DELETE FROM device WHERE account = ?1 AND instance = ?2 RETURNING position")?
+            .query_row(params![id.0, device], |row| row.get(0))
+            .optional()?;
+        let who = self
+            .conn
+            .prepare_cached(
+                "UPDATE account SET base = max(base, ?2) WHERE id = ?1 RETURNING username, domain",
+            )?
+            .query_row(params![id.0, written.unwrap_or(0).max(unwritten)], |row| address(row, 0, 1))
+            .optional()?;
+        if let Some(who) = who.flatten() {
+            self.account_changed(&who);
+        }
+        Ok(())
+    }
+}
+
+impl Shared {
+    pub(super) fn positions(&self) -> std::sync::MutexGuard<'_, Positions> {
+        self.positions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn sweep_accounts(&self) {
+        if self.accounts.len() > ACCOUNTS {
+            self.accounts.clear();
+        }
+    }
+}

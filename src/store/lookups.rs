@@ -1,0 +1,66 @@
+//! Questions that come up now and then: whose conversation is this, who has to be reached, which invitation is old.
+
+use std::sync::Arc;
+
+use rusqlite::OptionalExtension;
+
+use super::rooms::address;
+use super::schema::Tables;
+use super::turn::face_of;
+use super::Store;
+use crate::refusal::Fault;
+use crate::types::{AccountId, Aor, ConvId, Face, UnixMs};
+
+impl Store {
+    /// The room that a conversation is or was of; `None` for a mailbox.
+    pub fn room_of(&self, conversation: ConvId) -> Result<Option<Arc<Face>>, Fault> {
+        let found = self.0.shared.readers.ask(|conn| {
+            conn.prepare_cached("SELECT address, title FROM conversation WHERE id = ?1 AND kind = 1")?
+                .query_row([conversation.0], |row| {
+                    Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?))
+                })
+                .optional()
+        })?;
+        Ok(found.and_then(|(address, title)| Some(face_of(&Aor::parse(&address)?, title.as_deref()))))
+    }
+
+    /// Every address that belongs to a room or has something in its mailbox.
+    pub fn listeners(&self) -> Result<Vec<(AccountId, Aor)>, Fault> {
+        self.0.shared.readers.ask(|conn| {
+            let mut statement = conn.prepare_cached(
+                "SELECT a.id, a.username, a.domain FROM account a
+                 WHERE EXISTS (SELECT 1 FROM span s WHERE s.account = a.id)
+                    OR EXISTS (SELECT 1 FROM log l WHERE l.conversation = a.mailbox)",
+            )?;
+            let mut rows = statement.query([])?;
+            let mut all = Vec::new();
+            while let Some(row) = rows.next()? {
+                if let Some(who) = address(row, 1, 2)? {
+                    all.push((AccountId(row.get(0)?), who));
+                }
+            }
+            Ok(all)
+        })
+    }
+
+    /// Invitations, as room and invited, that were sent before `before` and are still open.
+    pub fn stale_invitations(&self, before: UnixMs) -> Result<Vec<(Aor, Aor)>, Fault> {
+        let options = &self.0.shared.options;
+        let tables = Tables::new(&options.rooms_table, &options.members_table)?;
+        let sql = tables.fill(
+            "SELECT substr(room, 5), username, domain FROM {members}
+             WHERE (flag & 4) <> 0 AND invited_at < ?1 LIMIT 1000",
+        );
+        self.0.shared.readers.ask(|conn| {
+            let mut statement = conn.prepare_cached(&sql)?;
+            let mut rows = statement.query([before])?;
+            let mut all = Vec::new();
+            while let Some(row) = rows.next()? {
+                if let (Some(room), Some(who)) = (Aor::parse(row.get_ref(0)?.as_str()?), address(row, 1, 2)?) {
+                    all.push((room, who));
+                }
+            }
+            Ok(all)
+        })
+    }
+}
