@@ -2,9 +2,6 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc2822;
-
 use crate::kit::{Daemon, Msg, Over, PATIENCE, Phone, Setup, sip};
 
 /// alice owns the room, the others have joined; all have heard of the last one's coming.
@@ -31,9 +28,7 @@ fn check_shape(copy: &Msg, member: &Phone, author: &Phone, over: Over, post: &st
     assert!(sip::param(from, "tag").is_some_and(|t| !t.is_empty()), "From has a tag: {from}");
     assert!(!copy.call_id().is_empty() && copy.call_id() != post, "Call-ID is the daemon's own");
     assert!(copy.cseq().ends_with(" MESSAGE"), "CSeq: {}", copy.cseq());
-    let date = copy.header("Date");
-    assert!(date.ends_with(" GMT"), "Date is in GMT: {date}");
-    let date = OffsetDateTime::parse(date, &Rfc2822).expect("Date is a SIP date").unix_timestamp();
+    let date = sip::date(copy.header("Date")).expect("Date is a SIP date");
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
     assert!((now - 120..=now + 1).contains(&date), "Date is when the post was accepted: {date}, now {now}");
     let kind = copy.header("Content-Type").replace(' ', "").to_ascii_lowercase();

@@ -143,6 +143,24 @@ pub fn param(value: &str, name: &str) -> Option<String> {
     })
 }
 
+/// Seconds since 1970 of a SIP-date, `Sat, 13 Nov 2010 23:29:00 GMT` (RFC 3261 §25.1); nothing else is one.
+pub fn date(value: &str) -> Option<i64> {
+    const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    let fields: Vec<&str> = value.split(' ').collect();
+    let [weekday, day, month, year, clock, "GMT"] = fields[..] else { return None };
+    let clock: Vec<i64> =
+        clock.split(':').map(|n| n.parse().ok().filter(|_| n.len() == 2)).collect::<Option<_>>()?;
+    let [hour, minute, second] = clock[..] else { return None };
+    let (day, year): (i64, i64) = (day.parse().ok().filter(|_| day.len() == 2)?, year.parse().ok()?);
+    let month = MONTHS.find(month).filter(|at| at % 3 == 0 && month.len() == 3)? as i64 / 3 + 1;
+    // Days since 1970 by the civil calendar, years beginning in March.
+    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 1 - 719_468;
+    let names = ["Thu,", "Fri,", "Sat,", "Sun,", "Mon,", "Tue,", "Wed,"];
+    (weekday == names[days.rem_euclid(7) as usize])
+        .then_some(((days * 24 + hour) * 60 + minute) * 60 + second)
+}
+
 pub fn find(hay: &[u8], needle: &[u8]) -> Option<usize> {
     hay.windows(needle.len()).position(|w| w == needle)
 }
