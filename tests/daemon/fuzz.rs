@@ -212,7 +212,7 @@ fn rain(name: &str, setup: Setup) {
     let (mut datagrams, mut streams, mut round) = (0u64, 0u64, 0u32);
     while begun.elapsed() < duration {
         let seeds_udp = seeds(socket.local(), Over::Udp, "fuzz-udp");
-        for _ in 0..50 {
+        for _ in 0..100 {
             let mut bytes = seeds_udp[dice.below(seeds_udp.len())].clone();
             spoil(&mut dice, &mut bytes);
             datagrams += u64::from(socket.send(&bytes));
@@ -234,7 +234,7 @@ fn rain(name: &str, setup: Setup) {
         if dice.below(2) == 0 {
             // Closing the write side, not both: what is written is still read.
             let _ = stream.shutdown(std::net::Shutdown::Write);
-            wire::read_until(&mut stream, Duration::from_millis(200), |_| false);
+            wire::read_until(&mut stream, Duration::from_millis(20), |_| false);
         }
         round += 1;
         if round.is_multiple_of(20) {

@@ -9,6 +9,8 @@ pub mod ear;
 pub mod phone;
 pub mod request;
 pub mod sip;
+#[cfg(test)]
+mod tests;
 pub mod wire;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
