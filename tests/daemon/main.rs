@@ -8,6 +8,7 @@
 mod kit;
 
 mod chat;
+mod direct;
 mod faults;
 mod fsync;
 mod fuzz;
