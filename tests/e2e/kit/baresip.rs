@@ -1,8 +1,8 @@
 //! Drives `baresip` 1.0 over its control port: JSON in netstrings.
 //!
 //! Its `message` command writes to the *current* contact only, so the phone book names everybody that a test
-//! writes to, and the driver steps through it. What arrives is shown by the `stdio` module alone; that one needs
-//! standard input to be a pipe (with /dev/null it spins). Its addresses carry the port, as people type them.
+//! writes to, and the driver steps through it. What arrives is shown by the `stdio` module alone, on standard error;
+//! it needs standard input to be a pipe (with /dev/null it spins). Its addresses carry the port, as people type them.
 
 use super::process::{Process, Speaks, write};
 use super::{Daemon, PATIENCE, Phone, ROOM, User, free_port};
@@ -134,7 +134,7 @@ fn connect(process: &mut Process, port: u16) -> TcpStream {
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let deadline = Instant::now() + PATIENCE;
     // "baresip is ready." comes after all modules are loaded, the listening one among them.
-    process.expect("baresip is ready");
+    process.expect_on_stdout("baresip is ready");
     match TcpStream::connect_timeout(&address, deadline - Instant::now()) {
         Ok(stream) => {
             stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
@@ -156,7 +156,7 @@ impl Phone for Baresip {
     }
 
     fn shown(&self) -> String {
-        self.running.as_ref().map(|running| running.process.stdout.text()).unwrap_or_default()
+        self.running.as_ref().map(|running| running.process.stderr.text()).unwrap_or_default()
     }
 
     fn quit(&mut self) {
@@ -177,11 +177,11 @@ impl Phone for Baresip {
         let mut command = Command::new("baresip");
         command.arg("-f").arg(self.dir.path()).env("HOME", self.dir.path()).stdin(Stdio::piped());
         let name = format!("baresip of {}", self.user.name);
-        let mut process = Process::start(&name, &mut command, Speaks::Stdout);
+        let mut process = Process::start(&name, &mut command, Speaks::Stderr);
         let stdin = process.stdin();
         let control = BufReader::new(connect(&mut process, control_port));
         // "alice@127.0.0.1: {0/UDP/v4} 200 OK (server) [1 binding]"
-        process.expect("} 200 OK");
+        process.expect_on_stdout("} 200 OK");
         self.running = Some(Running { process, control, commands: 0, _stdin: stdin });
     }
 }

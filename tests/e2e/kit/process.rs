@@ -118,6 +118,13 @@ impl Process {
         }
     }
 
+    /// Waits for words on standard output wherever it speaks otherwise.
+    pub fn expect_on_stdout(&mut self, words: &str) {
+        if self.stdout.wait_for(words, 0, PATIENCE).is_none() {
+            self.fail(&format!("did not say {words:?}"));
+        }
+    }
+
     /// True if `words` come within `patience`, after those of the last call.
     pub fn shows(&mut self, words: &str, patience: Duration) -> bool {
         let voice = match self.speaks {
