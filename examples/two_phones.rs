@@ -8,10 +8,11 @@
 //! nothing but the standard library. A real phone would also repeat a lost request and answer a password
 //! challenge; on the loopback address of an open daemon neither is needed.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::process::ExitCode;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How long to wait for an answer or a message before giving up.
@@ -35,9 +36,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn conversation(server: SocketAddr) -> io::Result<()> {
+/// The whole play. Every line that is printed has really been sent or received.
+pub fn conversation(server: SocketAddr) -> io::Result<()> {
     // A new room each time, so that the example can be run again and again.
-    let room = format!("lunch-{}", seconds() % 1_000_000);
+    let room = format!("lunch-{}", since_1970().as_secs() % 1_000_000);
 
     println!("== alice and bob switch on their phones and register at {server}");
     let mut alice = Phone::switch_on("alice", server)?;
@@ -76,14 +78,17 @@ fn conversation(server: SocketAddr) -> io::Result<()> {
     Ok(())
 }
 
-/// A phone is a socket, a name and what it has heard but not yet looked at.
+/// A phone is a socket, a name, and a thread that takes what comes in.
 struct Phone {
     name: &'static str,
     server: SocketAddr,
     socket: UdpSocket,
     own_address: SocketAddr,
     requests: u32,
-    inbox: VecDeque<Heard>,
+    /// Answers to our requests.
+    answers: Receiver<io::Result<String>>,
+    /// What others said.
+    inbox: Receiver<Heard>,
 }
 
 struct Heard {
@@ -93,13 +98,16 @@ struct Heard {
 
 impl Phone {
     fn switch_on(name: &'static str, server: SocketAddr) -> io::Result<Phone> {
-        let any_port =
-            if server.ip().is_loopback() { SocketAddr::new(server.ip(), 0) } else { unspecified(server) };
-        let socket = UdpSocket::bind(any_port)?;
-        // A connected UDP socket learns at once when nobody listens.
+        let socket = UdpSocket::bind(if server.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" })?;
+        // A connected UDP socket knows its own address, and learns at once when nobody listens.
         socket.connect(server)?;
         let own_address = socket.local_addr()?;
-        let mut phone = Phone { name, server, socket, own_address, requests: 0, inbox: VecDeque::new() };
+        let (to_answers, answers) = mpsc::channel();
+        let (to_inbox, inbox) = mpsc::channel();
+        let ear = socket.try_clone()?;
+        // It ends with the program.
+        thread::spawn(move || listen(&ear, &to_answers, &to_inbox));
+        let mut phone = Phone { name, server, socket, own_address, requests: 0, answers, inbox };
         phone.register(60)?;
         Ok(phone)
     }
@@ -108,8 +116,7 @@ impl Phone {
     fn register(&mut self, seconds: u32) -> io::Result<()> {
         let contact = format!("Contact: <sip:{}@{}>\r\nExpires: {seconds}\r\n", self.name, self.own_address);
         let registrar = format!("sip:{}", self.server);
-        let me = self.name;
-        self.request("REGISTER", &registrar, me, &contact, "")
+        self.request("REGISTER", &registrar, self.name, &contact, "")
     }
 
     /// Says `text` to a person or a room; both are just addresses.
@@ -123,13 +130,14 @@ impl Phone {
     fn hears(&mut self, text: &str) -> io::Result<()> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            while let Some(heard) = self.inbox.pop_front() {
-                println!("{:>7} < {}: {}", self.name, heard.from, heard.text);
-                if heard.text == text {
-                    return Ok(());
-                }
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Ok(heard) = self.inbox.recv_timeout(left) else {
+                return Err(io::Error::other(format!("{} waits for {text:?}, in vain", self.name)));
+            };
+            println!("{:>7} < {}: {}", self.name, heard.from, heard.text);
+            if heard.text == text {
+                return Ok(());
             }
-            self.receive(deadline, &format!("{} waits for {text:?}", self.name))?;
         }
     }
 
@@ -138,7 +146,7 @@ impl Phone {
         self.requests += 1;
         let (name, server, own) = (self.name, self.server, self.own_address);
         // Unique for this request; the answer brings it back.
-        let id = format!("{}-{}-{}", own.port(), nanoseconds(), self.requests);
+        let id = format!("{}-{}-{}", own.port(), since_1970().as_nanos(), self.requests);
         let request = format!(
             "{method} {uri} SIP/2.0\r\n\
              Via: SIP/2.0/UDP {own};branch=z9hG4bK{id};rport\r\n\
@@ -157,9 +165,12 @@ impl Phone {
         self.socket.send(request.as_bytes()).map_err(|error| self.explain(error))?;
 
         let deadline = Instant::now() + PATIENCE;
-        let what = format!("{name}'s {method} to {uri} waits for its answer");
         loop {
-            let Some(answer) = self.receive(deadline, &what)? else { continue };
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Ok(answer) = self.answers.recv_timeout(left) else {
+                return Err(io::Error::other(format!("{name}'s {method} to {uri} was not answered")));
+            };
+            let answer = answer.map_err(|error| self.explain(error))?;
             let status =
                 answer.strip_prefix("SIP/2.0 ").and_then(|rest| rest.lines().next()).unwrap_or_default();
             if header(&answer, "Call-ID") != Some(&id) || status.starts_with('1') {
@@ -173,53 +184,6 @@ impl Phone {
         }
     }
 
-    /// Takes one datagram. A MESSAGE is answered and put into the inbox; an answer is returned.
-    fn receive(&mut self, deadline: Instant, what: &str) -> io::Result<Option<String>> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::Error::other(format!("{what}, in vain")));
-        }
-        self.socket.set_read_timeout(Some(left))?;
-        let mut datagram = [0; DATAGRAM];
-        let length = match self.socket.recv(&mut datagram) {
-            Ok(length) => length,
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                return Ok(None);
-            }
-            Err(error) => return Err(self.explain(error)),
-        };
-        let text = String::from_utf8_lossy(&datagram[..length]).into_owned();
-        if text.starts_with("SIP/2.0 ") {
-            return Ok(Some(text));
-        }
-        if text.starts_with("MESSAGE ") {
-            self.answer(&text)?;
-            let from = header(&text, "From").map(user_of).unwrap_or_default();
-            let body = text.split_once("\r\n\r\n").map(|(_, body)| body).unwrap_or_default();
-            self.inbox.push_back(Heard { from, text: body.to_string() });
-        }
-        Ok(None)
-    }
-
-    /// 200 OK: the headers that name the transaction go back as they came.
-    fn answer(&self, request: &str) -> io::Result<()> {
-        let mut answer = String::from("SIP/2.0 200 OK\r\n");
-        let head = request.split("\r\n\r\n").next().unwrap_or_default();
-        for line in head.lines() {
-            let name = line.split(':').next().unwrap_or_default().trim();
-            match name {
-                "To" if !line.contains(";tag=") => {
-                    answer += &format!("{line};tag={}\r\n", self.own_address.port())
-                }
-                "Via" | "From" | "To" | "Call-ID" | "CSeq" => answer += &format!("{line}\r\n"),
-                _ => {}
-            }
-        }
-        answer += "Content-Length: 0\r\n\r\n";
-        self.socket.send(answer.as_bytes())?;
-        Ok(())
-    }
-
     fn explain(&self, error: io::Error) -> io::Error {
         if error.kind() == io::ErrorKind::ConnectionRefused {
             return io::Error::other(format!(
@@ -229,6 +193,44 @@ impl Phone {
         }
         error
     }
+}
+
+/// Takes what comes in: answers to our requests, and MESSAGEs, which are answered at once.
+fn listen(socket: &UdpSocket, answers: &Sender<io::Result<String>>, inbox: &Sender<Heard>) {
+    let mut datagram = [0; DATAGRAM];
+    loop {
+        let message = match socket.recv(&mut datagram) {
+            Ok(length) => String::from_utf8_lossy(&datagram[..length]).into_owned(),
+            Err(error) => {
+                // Sending fails when the phone is gone.
+                if answers.send(Err(error)).is_err() {
+                    return;
+                }
+                continue;
+            }
+        };
+        if message.starts_with("SIP/2.0 ") {
+            let _ = answers.send(Ok(message));
+        } else if message.starts_with("MESSAGE ") {
+            let _ = socket.send(ok(&message).as_bytes());
+            let from = header(&message, "From").map(user_of).unwrap_or_default();
+            let text = message.split_once("\r\n\r\n").map(|(_, body)| body).unwrap_or_default();
+            let _ = inbox.send(Heard { from, text: text.to_string() });
+        }
+    }
+}
+
+/// The answer "200 OK": the headers that name the transaction go back as they came.
+fn ok(request: &str) -> String {
+    let mut answer = String::from("SIP/2.0 200 OK\r\n");
+    for line in request.lines().take_while(|line| !line.is_empty()) {
+        match line.split(':').next().unwrap_or_default().trim() {
+            "To" if !line.contains(";tag=") => answer += &format!("{line};tag=phone\r\n"),
+            "Via" | "From" | "To" | "Call-ID" | "CSeq" => answer += &format!("{line}\r\n"),
+            _ => {}
+        }
+    }
+    answer + "Content-Length: 0\r\n\r\n"
 }
 
 /// The value of the first header of that name.
@@ -246,14 +248,6 @@ fn user_of(address: &str) -> String {
     uri.split(['@', '>', ';']).next().unwrap_or_default().to_string()
 }
 
-fn unspecified(server: SocketAddr) -> SocketAddr {
-    if server.is_ipv6() { ([0_u16; 8], 0).into() } else { ([0; 4], 0).into() }
-}
-
-fn seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_secs()).unwrap_or_default()
-}
-
-fn nanoseconds() -> u32 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.subsec_nanos()).unwrap_or_default()
+fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

@@ -181,10 +181,7 @@ pub struct Flow {
 /// Where bytes go.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Dest {
-    Udp {
-        listener: u16,
-        to: SocketAddr,
-    },
+    Udp { listener: u16, to: SocketAddr },
     /// Over this connection or not at all.
     Conn(ConnId),
     /// Over a connection to this address, opened if there is none.

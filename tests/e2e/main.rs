@@ -4,6 +4,7 @@
 //! Nothing here looks into the daemon: only what the phones show counts.
 
 mod digest;
+mod examples;
 
 mod kit;
 mod restart;
