@@ -4,7 +4,7 @@
 //!
 //! It is plain SIP over UDP with the standard library alone, like `two_phones`, which explains the messages. What a
 //! lasting program needs beyond that: it registers again before the registration ends, it does not answer a
-//! repeated request twice, it never answers itself or the room's own notices, and it says at most one thing a
+//! repeated request twice, it outlives a restart of the daemon, it never answers itself or the room's own notices, and it says at most one thing a
 //! second, so that two bots cannot drown a room.
 
 use std::collections::VecDeque;
@@ -75,6 +75,8 @@ pub struct Bot {
     requests: u32,
     registered_at: Instant,
     spoke_at: Option<Instant>,
+    /// True once the daemon was heard: from then on its absence is taken for a restart.
+    met: bool,
     answered: VecDeque<String>,
 }
 
@@ -97,6 +99,7 @@ impl Bot {
             requests: 0,
             registered_at: Instant::now(),
             spoke_at: None,
+            met: false,
             answered: VecDeque::new(),
         };
         bot.register()?;
@@ -135,7 +138,12 @@ impl Bot {
              CSeq: {number} {method}\r\n{headers}Content-Length: {}\r\n\r\n{body}",
             body.len()
         );
-        self.socket.send(request.as_bytes()).map(|_| ())
+        self.socket.send(request.as_bytes()).map(|_| ()).or_else(|error| self.forgive(error))
+    }
+
+    /// A daemon that restarts knows its members and registrations again, so the bot only has to be patient.
+    fn forgive(&self, error: io::Error) -> io::Result<()> {
+        if self.met && error.kind() == io::ErrorKind::ConnectionRefused { Ok(()) } else { Err(error) }
     }
 
     /// Takes one datagram, if one comes in time.
@@ -146,8 +154,9 @@ impl Bot {
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
                 return Ok(());
             }
-            Err(error) => return Err(error),
+            Err(error) => return self.forgive(error),
         };
+        self.met = true;
         let message = String::from_utf8_lossy(&datagram[..length]);
         if let Some(status) = message.strip_prefix("SIP/2.0 ") {
             let status = status.lines().next().unwrap_or_default();
@@ -189,7 +198,7 @@ impl Bot {
             }
         }
         answer += "Content-Length: 0\r\n\r\n";
-        self.socket.send(answer.as_bytes()).map(|_| ())
+        self.socket.send(answer.as_bytes()).map(|_| ()).or_else(|error| self.forgive(error))
     }
 }
 

@@ -23,7 +23,7 @@ fn the_room_bot_answers_those_who_ask() {
     if !installed(&["sipp"]) {
         return;
     }
-    let daemon = Daemon::open();
+    let mut daemon = Daemon::open();
     let server = address(&daemon);
     let mut carol = Sipp::start(&daemon, User::new("carol", Transport::Udp));
     carol.send("lobby", "#create");
@@ -33,6 +33,9 @@ fn the_room_bot_answers_those_who_ask() {
     carol.hears("lobby", "*** [bot] has joined the room");
     carol.send("lobby", "!echo is there an echo?");
     carol.hears("lobby", "[bot]: carol says: is there an echo?");
+    daemon.restart();
+    carol.send("lobby", "!echo still there?");
+    carol.hears("lobby", "[bot]: carol says: still there?");
 }
 
 fn address(daemon: &Daemon) -> SocketAddr {
