@@ -4,8 +4,8 @@
 //!
 //! It is plain SIP over UDP with the standard library alone, like `two_phones`, which explains the messages. What a
 //! lasting program needs beyond that: it registers again before the registration ends, it does not answer a
-//! repeated request twice, it outlives a restart of the daemon, it never answers itself or the room's own notices, and it says at most one thing a
-//! second, so that two bots cannot drown a room.
+//! repeated request twice, it outlives a restart of the daemon, it never answers itself or the room's own notices,
+//! and it says ten things in ten seconds at most, so that two bots cannot drown a room.
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,8 +18,9 @@ const NAME: &str = "bot";
 /// How long a registration lasts; it is renewed at half of that.
 const EXPIRES: Duration = Duration::from_secs(120);
 
-/// At most one answer in this time; what is asked meanwhile is not answered.
-const PACE: Duration = Duration::from_secs(1);
+/// At most so many answers in such a time; what is asked beyond that is not answered.
+const ANSWERS: u32 = 10;
+const WINDOW: Duration = Duration::from_secs(10);
 
 /// A longer text is not echoed.
 const LONGEST: usize = 500;
@@ -74,7 +75,8 @@ pub struct Bot {
     own_address: SocketAddr,
     requests: u32,
     registered_at: Instant,
-    spoke_at: Option<Instant>,
+    window_from: Instant,
+    answers: u32,
     /// True once the daemon was heard: from then on its absence is taken for a restart.
     met: bool,
     answered: VecDeque<String>,
@@ -98,7 +100,8 @@ impl Bot {
             own_address,
             requests: 0,
             registered_at: Instant::now(),
-            spoke_at: None,
+            window_from: Instant::now(),
+            answers: 0,
             met: false,
             answered: VecDeque::new(),
         };
@@ -177,14 +180,19 @@ impl Bot {
         self.answered.truncate(REMEMBERED - 1);
         self.answered.push_front(call_id.to_string());
         println!("{body}");
-        let may_speak = self.spoke_at.is_none_or(|at| at.elapsed() > PACE);
         match reply(body) {
-            Some(text) if may_speak => {
-                self.spoke_at = Some(Instant::now());
-                self.say(&text)
-            }
+            Some(text) if self.may_speak() => self.say(&text),
             _ => Ok(()),
         }
+    }
+
+    fn may_speak(&mut self) -> bool {
+        if self.window_from.elapsed() > WINDOW {
+            self.window_from = Instant::now();
+            self.answers = 0;
+        }
+        self.answers += 1;
+        self.answers <= ANSWERS
     }
 
     /// 200 OK: the headers that name the transaction go back as they came.
