@@ -45,12 +45,12 @@ impl Baresip {
 
     fn configure(&self, control_port: u16) {
         let user = &self.user;
+        // The kernel chooses the SIP port: of a given one baresip would take the next as well, for TLS.
         // uuid comes first: account reads the instance id that it keeps.
         let config = format!(
-            "sip_listen 127.0.0.1:{}\nmodule_path {}\nmodule stdio.so\nmodule uuid.so\n\
+            "sip_listen 127.0.0.1:0\nmodule_path {}\nmodule stdio.so\nmodule uuid.so\n\
              module_app account.so\nmodule_app contact.so\nmodule_app menu.so\nmodule ctrl_tcp.so\n\
              ctrl_tcp_listen 127.0.0.1:{control_port}\n",
-            free_port(),
             module_path(),
         );
         let password = user.password.map(|pw| format!("auth_pass={pw};")).unwrap_or_default();
@@ -92,8 +92,9 @@ impl Running {
         self.commands += 1;
         let token = self.commands.to_string();
         let request = json!({ "command": command, "params": params, "token": token }).to_string();
-        let sent = write!(self.control.get_mut(), "{}:{request},", request.len());
-        if let Err(error) = sent {
+        // In one piece: baresip reads no netstring that arrives in two.
+        let netstring = format!("{}:{request},", request.len());
+        if let Err(error) = self.control.get_mut().write_all(netstring.as_bytes()) {
             self.process.fail(&format!("its control port is gone: {error}"));
         }
         loop {
@@ -134,7 +135,7 @@ fn connect(process: &mut Process, port: u16) -> TcpStream {
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let deadline = Instant::now() + PATIENCE;
     // "baresip is ready." comes after all modules are loaded, the listening one among them.
-    process.expect_on_stdout("baresip is ready");
+    process.expect_ready(Speaks::Stdout, "baresip is ready");
     match TcpStream::connect_timeout(&address, deadline - Instant::now()) {
         Ok(stream) => {
             stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
@@ -181,7 +182,7 @@ impl Phone for Baresip {
         let stdin = process.stdin();
         let control = BufReader::new(connect(&mut process, control_port));
         // "alice@127.0.0.1: {0/UDP/v4} 200 OK (server) [1 binding]"
-        process.expect_on_stdout("} 200 OK");
+        process.expect_ready(Speaks::Stdout, "} 200 OK");
         self.running = Some(Running { process, control, commands: 0, _stdin: stdin });
     }
 }

@@ -72,12 +72,13 @@ impl Running {
         }
     }
 
-    /// It registers by itself, and only tells when asked.
+    /// It registers by itself, and only tells when asked. What waited for it may come first: it stays unread.
     fn await_registration(&mut self) {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline && !self.process.has_ended() {
             self.say("status register");
-            if self.process.shows("registered, identity=", Duration::from_millis(200)) {
+            if self.process.stdout.wait_for("registered, identity=", 0, Duration::from_millis(200)).is_some()
+            {
                 return;
             }
         }

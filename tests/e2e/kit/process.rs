@@ -111,29 +111,27 @@ impl Process {
         self.child.id()
     }
 
-    /// Waits for `words`, after those of the last call; panics with all that was said otherwise.
-    pub fn expect(&mut self, words: &str) {
-        if !self.shows(words, PATIENCE) {
-            self.fail(&format!("did not show {words:?}"));
-        }
-    }
-
-    /// Waits for words on standard output wherever it speaks otherwise.
-    pub fn expect_on_stdout(&mut self, words: &str) {
-        if self.stdout.wait_for(words, 0, PATIENCE).is_none() {
-            self.fail(&format!("did not say {words:?}"));
-        }
-    }
-
-    /// True if `words` come within `patience`, after those of the last call.
-    pub fn shows(&mut self, words: &str, patience: Duration) -> bool {
-        let voice = match self.speaks {
+    fn voice(&self, speaks: Speaks) -> &Transcript {
+        match speaks {
             Speaks::Stdout => &self.stdout,
             Speaks::Stderr => &self.stderr,
-        };
-        let Some(behind) = voice.wait_for(words, self.seen, patience) else { return false };
-        self.seen = behind;
-        true
+        }
+    }
+
+    /// Waits for `words`, after those of the last call; panics with all that was said otherwise.
+    pub fn expect(&mut self, words: &str) {
+        match self.voice(self.speaks).wait_for(words, self.seen, PATIENCE) {
+            Some(behind) => self.seen = behind,
+            None => self.fail(&format!("did not show {words:?}")),
+        }
+    }
+
+    /// Waits until it says anywhere that it is ready. All stays unread: what waited for a phone may come before its
+    /// word that it has registered.
+    pub fn expect_ready(&mut self, speaks: Speaks, words: &str) {
+        if self.voice(speaks).wait_for(words, 0, PATIENCE).is_none() {
+            self.fail(&format!("is not ready: it did not say {words:?}"));
+        }
     }
 
     pub fn fail(&mut self, what: &str) -> ! {

@@ -81,7 +81,7 @@ impl Phone for Sipp {
         command.arg("-oocsf").arg(scenario_file("answer.xml"));
         let name = format!("sipp of {}", self.user.name);
         let mut process = Process::start(&name, &mut command, Speaks::Stderr);
-        process.expect("registered");
+        process.expect_ready(Speaks::Stderr, "registered");
         self.running = Some(process);
     }
 }
