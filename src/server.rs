@@ -28,7 +28,7 @@ use crate::refusal::Fault;
 use crate::service::clock::Clock;
 use crate::service::delivery::{Delivery, Report};
 use crate::service::domains::Domains;
-use crate::service::focus::{Focus, Rules, TOLD_AGAIN};
+use crate::service::focus::{Focus, Rules, TOLD_AGAIN, Turns};
 use crate::service::identity::Identity;
 use crate::service::ratelimit::{Once, RateLimit};
 use crate::service::registrar::{Flows, Listening, Registrar};
@@ -99,8 +99,9 @@ fn start_log(config: &Config) -> SetLevel {
 // ── start ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 fn lock_data_dir(dir: &Path) -> Result<Flock<File>, Fault> {
-    std::fs::create_dir_all(dir)
-        .map_err(|error| Fault::Internal(format!("cannot make the data directory {}: {error}", dir.display())))?;
+    std::fs::create_dir_all(dir).map_err(|error| {
+        Fault::Internal(format!("cannot make the data directory {}: {error}", dir.display()))
+    })?;
     let path = dir.join("imcd.lock");
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
     let file = file.map_err(|error| Fault::Internal(format!("cannot open {}: {error}", path.display())))?;
@@ -238,9 +239,14 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         rate: RateLimit::default(),
         told: Once::per(TOLD_AGAIN),
         knocks: Once::per(KNOCK_AGAIN),
+        turns: Turns::default(),
     });
-    let relay =
-        Arc::new(Relay { store: store.clone(), delivery: delivery.clone(), focus: focus.clone() });
+    let relay = Arc::new(Relay {
+        store: store.clone(),
+        delivery: delivery.clone(),
+        registrar: registrar.clone(),
+        focus: focus.clone(),
+    });
     let timers = timers(&config);
     let uas = Arc::new(Uas {
         identity: identity.clone(),
@@ -346,7 +352,8 @@ fn bind(config: &Config, shards: usize) -> Result<Bound, Fault> {
         let address = match listener.transport {
             Transport::Udp => {
                 let bound = udp::bind(listener.addr, shards).map_err(failed)?;
-                let address = bound.first().map(std::net::UdpSocket::local_addr).transpose().map_err(failed)?;
+                let address =
+                    bound.first().map(std::net::UdpSocket::local_addr).transpose().map_err(failed)?;
                 for (mine, socket) in sockets.iter_mut().zip(bound) {
                     mine.push(Some(socket));
                 }
@@ -501,7 +508,8 @@ fn reload(server: &Server, reread: &Reread, set_level: &SetLevel) {
         warn!("{key} has changed and takes effect after a restart");
     }
     set_level(now.log.level);
-    *server.focus.rules.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(Rules::new(&now));
+    *server.focus.rules.write().unwrap_or_else(std::sync::PoisonError::into_inner) =
+        Arc::new(Rules::new(&now));
     server.delivery.set_room_max(now.offline.room_max);
     server.delivery.tell_all(|| Input::CopyToSender(now.delivery.copy_to_sender));
     *config = now;

@@ -201,8 +201,7 @@ impl Outbox {
                 self.queue.push_back(entry.clone());
             }
             Supply::Live => {
-                self.supply =
-                    Supply::Behind { asked: false, held: VecDeque::new(), lost: Some(entry.seq) };
+                self.supply = Supply::Behind { asked: false, held: VecDeque::new(), lost: Some(entry.seq) };
             }
             Supply::Behind { asked, held, lost } => {
                 if *asked && lost.is_none() && held.len() < QUEUE_MAX {

@@ -16,7 +16,9 @@ use super::outcome::{Outcome, outcome};
 use super::render::{self, Aside, Contact, DATAGRAM_MAX, Head};
 use super::wheel::Wheel;
 use crate::sip::transaction::{ClientTimer, Fire, Timers};
-use crate::types::{AccountId, Announcement, Aor, ConvId, Dest, DeviceKey, Entry, Face, Seq, Span, UnixMs};
+use crate::types::{
+    AccountId, Announcement, Aor, ConvId, Dest, DeviceKey, Entry, EntryKind, Face, Seq, Span, UnixMs,
+};
 
 /// Transactions open at once towards one next hop of routes (design.md, routes).
 const HOP_WINDOW: usize = 64;
@@ -108,8 +110,8 @@ pub enum Event {
     GaveUp { account: AccountId, device: DeviceKey, seq: Seq, status: u16 },
     /// A route refused us as a proxy of strangers would: somebody should look.
     RouteRefused { aor: Aor, status: u16 },
-    /// A device took an entry.
-    Taken { account: AccountId, seq: Seq, status: u16 },
+    /// A contact answered a direct message, finally; status 0: in silence.
+    Answered { account: AccountId, contact: Arc<str>, seq: Seq, status: u16 },
 }
 
 /// Messages to send, packed: one buffer, no allocation each.
@@ -159,6 +161,19 @@ pub struct Counters {
     pub asides_lost: u64,
     /// Taken with 202 by a route: stored there.
     pub stored_elsewhere: u64,
+}
+
+impl std::ops::AddAssign for Counters {
+    fn add_assign(&mut self, other: Counters) {
+        self.sent += other.sent;
+        self.retransmitted += other.retransmitted;
+        self.delivered += other.delivered;
+        self.gave_up += other.gave_up;
+        self.timed_out += other.timed_out;
+        self.strays += other.strays;
+        self.asides_lost += other.asides_lost;
+        self.stored_elsewhere += other.stored_elsewhere;
+    }
 }
 
 /// Towards one next hop of routes.
@@ -297,7 +312,14 @@ impl Shard {
         }
     }
 
-    fn offer(&mut self, now: Now, slot: u32, entry: &Arc<Entry>, out: &mut Outgoing, events: &mut Vec<Event>) {
+    fn offer(
+        &mut self,
+        now: Now,
+        slot: u32,
+        entry: &Arc<Entry>,
+        out: &mut Outgoing,
+        events: &mut Vec<Event>,
+    ) {
         let copies = self.settings.copy_to_sender;
         let Some(outbox) = self.outbox(slot) else { return };
         let own = is_own(entry, outbox.account, &outbox.contact.device, copies);
@@ -457,7 +479,9 @@ impl Shard {
 
     fn close(&mut self, slot: u32, now: Now, out: &mut Outgoing, events: &mut Vec<Event>) {
         let flight = self.land(slot);
-        let Some(Slot { outbox, .. }) = self.slots.get_mut(slot as usize).and_then(Option::take) else { return };
+        let Some(Slot { outbox, .. }) = self.slots.get_mut(slot as usize).and_then(Option::take) else {
+            return;
+        };
         if outbox.cursor() > Seq(0) {
             self.closed.push((outbox.account, outbox.contact.device.clone(), outbox.cursor()));
         }
@@ -562,7 +586,9 @@ impl Shard {
     }
 
     fn arm(&mut self, slot: u32) {
-        let Some(Slot { outbox, .. }) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else { return };
+        let Some(Slot { outbox, .. }) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else {
+            return;
+        };
         if let Some(due) = outbox.due()
             && outbox.armed.is_none_or(|armed| armed > due)
         {
@@ -739,6 +765,7 @@ impl Shard {
             self.hop_answered(now, dest, out, events);
         }
         let Some(outbox) = self.outbox(slot) else { return };
+        answered(&flight.item, outbox, status, events);
         match verdict {
             Outcome::Done => {
                 outbox.answered();
@@ -750,12 +777,9 @@ impl Shard {
                     return;
                 }
                 outbox.finish(&flight.item);
-                if let Item::Entry(entry) = &flight.item {
+                if let Item::Entry(_) = &flight.item {
                     self.counters.delivered += 1;
                     self.counters.stored_elsewhere += u64::from(is_route && status == 202);
-                    if entry.kind == crate::types::EntryKind::Direct {
-                        events.push(Event::Taken { account, seq: entry.seq, status });
-                    }
                 }
             }
             Outcome::Away => {
@@ -808,14 +832,17 @@ impl Shard {
         let slot = branch.slot;
         let flight = self.outbox(slot).and_then(|outbox| outbox.flight.as_ref());
         if flight.is_some_and(|flight| flight.nonce == branch.nonce) {
-            self.silence(now, slot);
+            self.silence(now, slot, events);
             self.pump(now, slot, out, events);
         }
     }
 
-    fn silence(&mut self, now: Now, slot: u32) {
+    fn silence(&mut self, now: Now, slot: u32, events: &mut Vec<Event>) {
         let Some(flight) = self.land(slot) else { return };
         let Some(outbox) = self.outbox(slot) else { return };
+        if flight.over == outbox.contact.dest {
+            answered(&flight.item, outbox, 0, events);
+        }
         let dest = outbox.contact.dest;
         if flight.over != dest {
             // Only the detour for a large message failed: without it then.
@@ -872,7 +899,7 @@ impl Shard {
                 }
                 Fire::TimedOut => {
                     self.counters.timed_out += 1;
-                    self.silence(now, slot);
+                    self.silence(now, slot, events);
                 }
             }
         }
@@ -983,6 +1010,16 @@ impl Shard {
 enum Sent {
     Yes,
     TooLarge,
+}
+
+/// Somebody may be waiting for the answer to a direct message (spec §5.4).
+fn answered(item: &Item, outbox: &Outbox, status: u16, events: &mut Vec<Event>) {
+    if let Item::Entry(entry) = item
+        && entry.kind == EntryKind::Direct
+    {
+        let (account, contact) = (outbox.account, outbox.contact.key.clone());
+        events.push(Event::Answered { account, contact, seq: entry.seq, status });
+    }
 }
 
 fn body_len(item: &Item) -> usize {

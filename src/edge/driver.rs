@@ -37,9 +37,17 @@ const WAKE: u64 = u64::MAX;
 pub enum Mail {
     Shard(Input),
     /// The answer to a request; `keep`: what the endpoint remembers of it.
-    Respond { key: TxKey, bytes: Bytes, keep: Keep },
+    Respond {
+        key: TxKey,
+        bytes: Bytes,
+        keep: Keep,
+    },
     /// A message that came over a stream.
-    Stream { flow: Flow, bytes: Bytes, broken: Option<(u16, &'static str)> },
+    Stream {
+        flow: Flow,
+        bytes: Bytes,
+        broken: Option<(u16, &'static str)>,
+    },
     Stop,
 }
 
@@ -299,7 +307,8 @@ impl Driver {
                 }
             }
             Received::Response(message) => {
-                let branch = message.top_via().and_then(|via| via.branch).and_then(|b| self.ids.read_branch(b));
+                let branch =
+                    message.top_via().and_then(|via| via.branch).and_then(|b| self.ids.read_branch(b));
                 if let (Some(branch), Some(status)) = (branch, message.code()) {
                     let reply = Reply { branch, status, retry_after: message.retry_after() };
                     if usize::from(branch.shard) == self.index {

@@ -270,7 +270,7 @@ impl Uas {
         let content_type = match content_type {
             // What cannot be read cannot be passed on either.
             Some(None) => return Err(Answering::of(400, "Bad Content-Type")),
-            Some(Some(value)) if value.is_empty() => None,
+            Some(Some("")) => None,
             Some(Some(value)) => Some(visible(value)),
             None => None,
         };

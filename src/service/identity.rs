@@ -48,7 +48,10 @@ pub struct Proof {
 #[derive(Debug)]
 pub enum Denial {
     /// 401 with a challenge for this realm.
-    Challenge { realm: String, stale: bool },
+    Challenge {
+        realm: String,
+        stale: bool,
+    },
     Refused(Refusal),
     Fault(Fault),
 }
@@ -67,7 +70,12 @@ pub struct Identity {
 }
 
 impl Identity {
-    pub fn new(config: &Config, domains: Arc<Domains>, store: Store, clock: Clock) -> Result<Identity, Fault> {
+    pub fn new(
+        config: &Config,
+        domains: Arc<Domains>,
+        store: Store,
+        clock: Clock,
+    ) -> Result<Identity, Fault> {
         let algorithms = config.auth.algorithms.iter().map(|algorithm| match algorithm {
             config::Algorithm::Md5 => Algorithm::Md5,
             config::Algorithm::Sha256 => Algorithm::Sha256,
