@@ -195,9 +195,17 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         let inboxes = inboxes.clone();
         Box::new(move |shard: usize, input: Input| inboxes[shard].push(Mail::Shard(input)))
     };
+    let hurry = {
+        let inboxes = inboxes.clone();
+        Box::new(move |shard: usize| {
+            let (done, settled) = tokio::sync::oneshot::channel();
+            inboxes[shard].push(Mail::Positions(done));
+            settled
+        })
+    };
     let start = char::from(config.imc.imc_cmd_start_char.byte()).to_string();
     let room_max = config.offline.room_max;
-    let delivery = Delivery::start(tell, shards, ids, store.clone(), clock, room_max, start.clone())?;
+    let delivery = Delivery::start(tell, hurry, shards, ids, store.clone(), clock, room_max, start.clone())?;
     let domains = Arc::new(Domains::new(&config));
     let identity = Arc::new(Identity::new(&config, domains.clone(), store.clone(), clock)?);
     let flows = Arc::new(StreamFlows::default());

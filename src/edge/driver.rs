@@ -48,6 +48,8 @@ pub enum Mail {
         bytes: Bytes,
         broken: Option<(u16, &'static str)>,
     },
+    /// Hand in the positions now, and say when that is done.
+    Positions(tokio::sync::oneshot::Sender<()>),
     Stop,
 }
 
@@ -235,6 +237,11 @@ impl Driver {
                 self.endpoint.refuse(flow, &bytes, status, reason, &mut work.transmits);
             }
             Mail::Stream { flow, bytes, broken: None } => self.message(now, flow, bytes, work),
+            Mail::Positions(done) => {
+                self.last_positions(work);
+                // Whoever asked may have gone.
+                let _ = done.send(());
+            }
             Mail::Stop => {}
         }
     }

@@ -34,6 +34,9 @@ const EARLY: usize = 4096;
 /// Puts an input into a shard's inbox.
 pub type Tell = Box<dyn Fn(usize, Input) + Send + Sync>;
 
+/// Asks a shard to hand in its positions; resolves when they are in the store's hands.
+pub type Hurry = Box<dyn Fn(usize) -> tokio::sync::oneshot::Receiver<()> + Send + Sync>;
+
 /// A page that somebody waits for.
 struct Ask {
     shard: usize,
@@ -46,6 +49,7 @@ struct Ask {
 
 pub struct Delivery {
     tell: Tell,
+    hurry: Hurry,
     shards: usize,
     ids: Ids,
     store: Store,
@@ -78,6 +82,7 @@ pub enum Report {
 impl Delivery {
     pub fn start(
         tell: Tell,
+        hurry: Hurry,
         shards: usize,
         ids: Ids,
         store: Store,
@@ -88,6 +93,7 @@ impl Delivery {
         let (asks, inbox) = channel();
         let delivery = Arc::new(Delivery {
             tell,
+            hurry,
             shards,
             ids,
             store,
@@ -162,6 +168,12 @@ impl Delivery {
     /// An account's device has sent something from `source`.
     pub fn alive(&self, account: AccountId, source: SocketAddr) {
         (self.tell)(self.shard_of(account), Input::Alive { account, source });
+    }
+
+    /// Resolves when what the account's devices have taken so far is known to the store.
+    pub async fn settled(&self, account: AccountId) {
+        // A shard that is gone has handed in everything.
+        let _ = (self.hurry)(self.shard_of(account)).await;
     }
 
     /// Says something to the device that asked, else to all of the account's.

@@ -56,9 +56,13 @@ impl Relay {
         let now = self.focus.clock.wall();
         let known = self.store.account(&said.target)?;
         if let Some(account) = &known {
-            let waiting = self.untaken(account, now)?;
-            if waiting >= u64::from(rules.max_messages) {
-                return Ok(Refusal::MAILBOX_FULL.into());
+            let most = u64::from(rules.max_messages);
+            if self.untaken(account, now)? >= most {
+                // What was taken a moment ago may not be known yet.
+                self.delivery.settled(account.id).await;
+                if self.untaken(account, now)? >= most {
+                    return Ok(Refusal::MAILBOX_FULL.into());
+                }
             }
         }
         if !rules.offline && !self.registrar.is_reachable(&said.target) {
