@@ -26,7 +26,7 @@ use crate::edge::transport::udp;
 use crate::edge::uas::Uas;
 use crate::refusal::Fault;
 use crate::service::clock::Clock;
-use crate::service::delivery::{Delivery, Report};
+use crate::service::delivery::{Delivery, Report, Wires};
 use crate::service::domains::Domains;
 use crate::service::focus::{Focus, Rules, TOLD_AGAIN, Turns};
 use crate::service::identity::Identity;
@@ -205,7 +205,8 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
     };
     let start = char::from(config.imc.imc_cmd_start_char.byte()).to_string();
     let room_max = config.offline.room_max;
-    let delivery = Delivery::start(tell, hurry, shards, ids, store.clone(), clock, room_max, start.clone())?;
+    let delivery =
+        Delivery::start(Wires { tell, hurry, shards }, ids, store.clone(), clock, room_max, start.clone())?;
     let domains = Arc::new(Domains::new(&config));
     let identity = Arc::new(Identity::new(&config, domains.clone(), store.clone(), clock)?);
     let flows = Arc::new(StreamFlows::default());

@@ -37,6 +37,14 @@ pub type Tell = Box<dyn Fn(usize, Input) + Send + Sync>;
 /// Asks a shard to hand in its positions; resolves when they are in the store's hands.
 pub type Hurry = Box<dyn Fn(usize) -> tokio::sync::oneshot::Receiver<()> + Send + Sync>;
 
+/// How the shards' threads are reached.
+pub struct Wires {
+    pub tell: Tell,
+    pub hurry: Hurry,
+    /// How many there are.
+    pub shards: usize,
+}
+
 /// A page that somebody waits for.
 struct Ask {
     shard: usize,
@@ -80,16 +88,16 @@ pub enum Report {
 }
 
 impl Delivery {
+    /// `room_max`: `offline.room_max`. `start`: the command character.
     pub fn start(
-        tell: Tell,
-        hurry: Hurry,
-        shards: usize,
+        wires: Wires,
         ids: Ids,
         store: Store,
         clock: Clock,
         room_max: u32,
         start: String,
     ) -> Result<Arc<Delivery>, Fault> {
+        let Wires { tell, hurry, shards } = wires;
         let (asks, inbox) = channel();
         let delivery = Arc::new(Delivery {
             tell,

@@ -128,7 +128,7 @@ impl Relay {
             match weigh(&(contact.clone(), status)) {
                 Outcome::Done => return Ok(Verdict::Taken),
                 Outcome::GiveUp | Outcome::Convert | Outcome::Unbound => {
-                    drop(refused.insert(contact, status))
+                    refused.insert(contact, status);
                 }
                 // It is kept for him: the sender need not wait for what may take hours.
                 _ => {}
