@@ -20,7 +20,8 @@ use crate::chat::ids::Ids;
 use crate::chat::shard::{Event, Input, Settings, Shard};
 use crate::config::{Config, ConfigError, Level, LogFormat};
 use crate::edge::control::{ControlSocket, SocketLimits};
-use crate::edge::driver::{Driver, Gauges, House, Inbox, Mail, StreamsToShards};
+use crate::edge::driver::{Driver, Gauges, House, Inbox, Mail, NewRequest, Served, StreamsToShards};
+use crate::edge::tasks::Serving;
 use crate::edge::transport::tcp::Streams;
 use crate::edge::transport::udp;
 use crate::edge::uas::Uas;
@@ -144,13 +145,21 @@ impl House for Rooms {
         self.uas.screen(message, flow, tag)
     }
 
-    fn request(&self, shard: usize, key: TxKey, flow: Flow, bytes: Bytes, tag: String) {
-        let (uas, inboxes) = (self.uas.clone(), self.inboxes.clone());
+    fn request(&self, shard: usize, key: TxKey, request: NewRequest) -> Option<Serving<Served>> {
+        let uas = self.uas.clone();
+        let NewRequest { flow, bytes, tag } = request;
+        let never_blocks = uas.never_blocks(&bytes, &flow);
+        let serving = Box::pin(async move { uas.serve(&bytes, flow, &tag).await });
+        if never_blocks {
+            return Some(serving);
+        }
+        let inboxes = self.inboxes.clone();
         self.runtime.spawn(async move {
-            if let Some((bytes, keep)) = uas.serve(&bytes, flow, &tag).await {
+            if let Some((bytes, keep)) = serving.await {
                 inboxes[shard].push(Mail::Respond { key, bytes, keep });
             }
         });
+        None
     }
 
     fn event(&self, shard: usize, event: Event) {
@@ -311,6 +320,7 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
             ids,
             clock,
             gauges: gauge,
+            runtime: runtime.clone(),
         };
         threads.push(driver.start()?);
     }

@@ -98,6 +98,11 @@ impl Identity {
         self.trusted.iter().any(|range| range.contains(ip))
     }
 
+    /// Whoever sends from there has to show credentials, which may have to be looked up.
+    pub fn proves_itself(&self, flow: &Flow) -> bool {
+        self.required && !self.is_trusted(flow.remote.ip())
+    }
+
     /// The realm that an account's password is hashed for.
     pub fn realm_of(&self, account: &Aor) -> String {
         if self.realm.is_empty() { account.host().to_owned() } else { self.realm.clone() }
