@@ -91,7 +91,8 @@ impl Ids {
         if local.len() != 32 || !local.is_ascii() {
             return false;
         }
-        let (Ok(name), Ok(mark)) = (u64::from_str_radix(&local[..16], 16), u64::from_str_radix(&local[16..], 16))
+        let (Ok(name), Ok(mark)) =
+            (u64::from_str_radix(&local[..16], 16), u64::from_str_radix(&local[16..], 16))
         else {
             return false;
         };
