@@ -205,6 +205,15 @@ impl Outbox {
         matches!(self.supply, Supply::Live) && self.queue.is_empty() && !self.entry_in_flight()
     }
 
+    /// Entries and asides that wait in memory.
+    pub fn waiting(&self) -> usize {
+        let held = match &self.supply {
+            Supply::Live => 0,
+            Supply::Behind { held, .. } => held.len(),
+        };
+        self.queue.len() + held + self.asides.len()
+    }
+
     pub fn entry_in_flight(&self) -> bool {
         matches!(self.flight, Some(Flight { item: Item::Entry(_), .. }))
     }

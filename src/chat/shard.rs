@@ -247,6 +247,11 @@ impl Shard {
         (self.slots.len() - self.free.len(), open)
     }
 
+    /// How much waits in memory for the contact with most of it.
+    pub fn longest(&self) -> usize {
+        self.slots.iter().flatten().map(|slot| slot.outbox.waiting()).max().unwrap_or_default()
+    }
+
     pub fn input(&mut self, now: Now, input: Input, out: &mut Outgoing, events: &mut Vec<Event>) {
         match input {
             Input::Announce(announcement) => self.announce(now, &announcement, out, events),
@@ -517,11 +522,9 @@ impl Shard {
         if outbox.caught_up() {
             outbox.advance(head);
         }
-        if outbox.cursor() > Seq(0) {
-            let (device, cursor) = (outbox.contact.device.clone(), outbox.cursor());
-            self.closed.push((outbox.account, device.clone(), cursor));
-            self.depart(now.at, outbox.account, device, cursor);
-        }
+        let (device, cursor) = (outbox.contact.device.clone(), outbox.cursor());
+        self.closed.push((outbox.account, device.clone(), cursor));
+        self.depart(now.at, outbox.account, device, cursor);
         for span in &outbox.spans {
             if let Some(listeners) = self.listeners.get_mut(&span.conversation) {
                 listeners.retain(|listener| listener.slot != slot);
@@ -735,7 +738,7 @@ impl Shard {
             account,
             from: face,
             seq: flight.item.seq(),
-            part: if shape.split.is_some() { shape.part + 1 } else { 0 },
+            part: shape.split.map_or(0, |size| (size as u32) << 16 | (u32::from(shape.part) + 1)),
             cseq: flight.cseq,
             branch: Branch { shard, slot, nonce: flight.nonce },
             asserted,
