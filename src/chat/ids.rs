@@ -77,7 +77,7 @@ impl Ids {
 
     /// Appends the Call-ID of a delivery without its `@host`: one per message, device and part, the same over
     /// all retries and after a restart (spec §4).
-    pub fn write_call_id(&self, seq: Seq, account: AccountId, device: &str, part: u16, out: &mut Vec<u8>) {
+    pub fn write_call_id(&self, seq: Seq, account: AccountId, device: &str, part: u32, out: &mut Vec<u8>) {
         let parts: [&[u8]; 4] =
             [&seq.0.to_be_bytes(), &account.0.to_be_bytes(), device.as_bytes(), &part.to_be_bytes()];
         let name = self.hash(2, &parts);
@@ -100,7 +100,7 @@ impl Ids {
     }
 
     /// Appends the From tag that belongs to a Call-ID.
-    pub fn write_tag(&self, seq: Seq, account: AccountId, part: u16, out: &mut Vec<u8>) {
+    pub fn write_tag(&self, seq: Seq, account: AccountId, part: u32, out: &mut Vec<u8>) {
         hex(self.hash(4, &[&seq.0.to_be_bytes(), &account.0.to_be_bytes(), &part.to_be_bytes()]), 16, out);
     }
 

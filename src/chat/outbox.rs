@@ -58,6 +58,14 @@ impl Item {
         }
     }
 
+    /// Text whose charset is the one that phones assume.
+    fn is_our_text(&self) -> bool {
+        match self {
+            Item::Entry(entry) => entry.content_type.is_none(),
+            Item::Aside(..) => true,
+        }
+    }
+
     /// The body may be cut into parts.
     pub fn is_text(&self) -> bool {
         match self {
@@ -89,6 +97,9 @@ pub struct Flight {
     pub over: Dest,
     /// How many parts the item has in its present shape.
     pub parts: u16,
+    pub started: Instant,
+    /// It finds out whether a next hop that was down is up again.
+    pub probe: bool,
 }
 
 /// Refusals of the entry at the head of the queue.
@@ -128,7 +139,14 @@ pub struct Outbox {
     pauses: u32,
     poison: Option<Poison>,
     pub large: Large,
+    /// It takes text/plain without parameters, after it refused it with them.
+    pub takes_bare: bool,
+    /// CSeq of the last request for the item at work.
     last_cseq: u32,
+    /// It sent something while its transaction was open: silence is then no reason for a pause.
+    pub heard: bool,
+    /// It was away since the log was last read for it: what waits is counted anew.
+    was_away: bool,
     pub keepalive_at: Option<Instant>,
     /// When the wheel will visit it; a later need waits for that visit.
     pub armed: Option<Instant>,
@@ -160,7 +178,10 @@ impl Outbox {
             pauses: 0,
             poison: None,
             large: Large::Untried,
+            takes_bare: false,
             last_cseq: 0,
+            heard: false,
+            was_away: false,
             keepalive_at: None,
             armed: None,
             skips: None,
@@ -182,6 +203,15 @@ impl Outbox {
     /// Nothing queued, nothing on its way, nothing further in the log.
     pub fn caught_up(&self) -> bool {
         matches!(self.supply, Supply::Live) && self.queue.is_empty() && !self.entry_in_flight()
+    }
+
+    /// Entries and asides that wait in memory.
+    pub fn waiting(&self) -> usize {
+        let held = match &self.supply {
+            Supply::Live => 0,
+            Supply::Behind { held, .. } => held.len(),
+        };
+        self.queue.len() + held + self.asides.len()
     }
 
     pub fn entry_in_flight(&self) -> bool {
@@ -254,11 +284,17 @@ impl Outbox {
 
     /// The log has to be read from [`Outbox::tail`] on; answers once per page.
     pub fn wants_page(&mut self) -> bool {
-        if let Supply::Behind { asked, .. } = &mut self.supply
+        if let Supply::Behind { asked, held, lost } = &mut self.supply
             && !*asked
             && self.queue.is_empty()
         {
             *asked = true;
+            // What was announced until now is in the page, or beyond one that says `more`.
+            held.clear();
+            *lost = None;
+            if std::mem::take(&mut self.was_away) {
+                self.skips = None;
+            }
             return true;
         }
         false
@@ -275,8 +311,21 @@ impl Outbox {
                 Some((aside, name)) => Some(Item::Aside(aside.clone(), *name)),
                 None => self.front(now).map(Item::Entry),
             };
+            self.last_cseq = 0;
+            self.shape.bare = self.takes_bare && self.working.as_ref().is_some_and(Item::is_our_text);
         }
         self.working.clone()
+    }
+
+    /// Says something besides the log. True: an older one was lost for it.
+    pub fn aside(&mut self, aside: Arc<Aside>, name: Seq) -> bool {
+        self.asides.push_back((aside, name));
+        if self.asides.len() <= ASIDE_MAX {
+            return false;
+        }
+        // The one on its way stays: the oldest behind it goes.
+        self.asides.remove(usize::from(matches!(self.working, Some(Item::Aside(..)))));
+        true
     }
 
     fn front(&mut self, now: UnixMs) -> Option<Arc<Entry>> {
@@ -294,6 +343,9 @@ impl Outbox {
         self.shape = Shape::default();
         self.working = None;
         self.poison = None;
+        if matches!(self.supply, Supply::Live) {
+            self.was_away = false;
+        }
         match item {
             Item::Entry(entry) => {
                 if self.queue.front().is_some_and(|front| front.seq == entry.seq) {
@@ -337,15 +389,22 @@ impl Outbox {
         self.pause = None;
     }
 
+    /// It cannot be reached, for whatever reason.
+    pub fn is_away(&mut self) {
+        self.was_away = true;
+    }
+
     /// Away: stop until `after` (a Retry-After), or for a pause that grows each time.
     pub fn rest(&mut self, now: Instant, after: Option<Duration>) {
+        self.is_away();
         let pause = after.map_or_else(|| backoff(self.pauses), |after| after.min(BACKOFF_MAX));
         self.pauses = self.pauses.saturating_add(1);
         self.pause = Some(now + pause.max(Duration::from_secs(1)));
     }
 
-    /// A refusal of `item` with 5xx. True: it was the last one, give the entry up. Else try again in a minute.
-    pub fn refused(&mut self, now: Instant, item: &Item) -> bool {
+    /// A refusal of `item` with 5xx. True: it was the last one, give the entry up. Else try again in a minute,
+    /// or after a longer Retry-After.
+    pub fn refused(&mut self, now: Instant, item: &Item, after: Option<Duration>) -> bool {
         let seq = item.seq();
         let mut poison = match self.poison {
             Some(poison) if poison.seq == seq => poison,
@@ -356,14 +415,17 @@ impl Outbox {
             poison.counted = now;
         }
         self.poison = Some(poison);
-        self.pause = Some(poison.counted + POISON_APART);
+        let after = now + after.unwrap_or_default().min(BACKOFF_MAX);
+        self.pause = Some(after.max(poison.counted + POISON_APART));
         poison.tries >= POISON_TRIES
     }
 
-    /// CSeq of the next request: rises over retries and restarts (RFC 3261 §8.1.1.5), so it starts from the clock.
+    /// CSeq of the next request: rises over the retries of one Call-ID, also over a restart (RFC 3261 §8.1.1.5).
+    /// So it starts from the clock, for each message anew: a busy contact must not run ahead of the clock.
+    /// In quarters of a second it lasts until 2041.
     pub fn next_cseq(&mut self, now: UnixMs) -> u32 {
-        const SINCE_2024: i64 = 1_704_067_200;
-        let clock = (now / 1000 - SINCE_2024).clamp(1, i64::from(i32::MAX) / 2) as u32;
+        const IN_2024: i64 = 1_704_067_200_000;
+        let clock = ((now - IN_2024) / 250).clamp(1, i64::from(i32::MAX) - 1_000_000) as u32;
         self.last_cseq = clock.max(self.last_cseq + 1);
         self.last_cseq
     }

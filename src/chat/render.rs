@@ -70,8 +70,9 @@ pub struct Head<'a> {
     pub from: &'a Face,
     /// Negative for asides.
     pub seq: Seq,
-    /// 0 for a message in one piece.
-    pub part: u16,
+    /// 0 for a message in one piece; else names the part and how the text was cut: the same part of a text cut
+    /// otherwise is another message.
+    pub part: u32,
     pub cseq: u32,
     pub branch: Branch,
     /// Author, where P-Asserted-Identity is due.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::dialect::Dialect;
 use super::ids::{Branch, Ids};
-use super::outbox::{ASIDE_MAX, Flight, Item, Large, Outbox, Skips, backoff};
+use super::outbox::{Flight, Item, Large, Outbox, Skips, backoff};
 use super::outcome::{Outcome, outcome};
 use super::render::{self, Aside, Contact, DATAGRAM_MAX, Head};
 use super::wheel::Wheel;
@@ -22,6 +22,8 @@ use crate::types::{
 
 /// Transactions open at once towards one next hop of routes (design.md, routes).
 const HOP_WINDOW: usize = 64;
+/// Positions of closed outboxes are remembered so long: an input under way may still bring older ones.
+const DEPARTED: Duration = Duration::from_secs(10);
 /// Text parts are not made smaller than this.
 const PART_MIN: usize = 200;
 
@@ -181,6 +183,8 @@ impl std::ops::AddAssign for Counters {
 struct Hop {
     open: usize,
     down_until: Option<Instant>,
+    /// When it last said anything but 503.
+    heard: Option<Instant>,
     fails: u32,
     probing: bool,
     waiting: VecDeque<(u32, u64)>,
@@ -213,6 +217,9 @@ pub struct Shard {
     moved: Vec<u32>,
     /// Positions of outboxes that have closed.
     closed: Vec<(AccountId, DeviceKey, Seq)>,
+    /// The same, for those who come back before that is known.
+    departed: HashMap<AccountId, Vec<(DeviceKey, Seq)>>,
+    departures: VecDeque<(Instant, AccountId)>,
     counters: Counters,
     next_id: u64,
     /// Source of nonces; seeded from the system, see [`Shard::nonce`].
@@ -234,6 +241,8 @@ impl Shard {
             head,
             moved: Vec::new(),
             closed: Vec::new(),
+            departed: HashMap::new(),
+            departures: VecDeque::new(),
             counters: Counters::default(),
             next_id: 1,
             nonce: seed,
@@ -251,6 +260,11 @@ impl Shard {
         (self.slots.len() - self.free.len(), open)
     }
 
+    /// How much waits in memory for the contact with most of it.
+    pub fn longest(&self) -> usize {
+        self.slots.iter().flatten().map(|slot| slot.outbox.waiting()).max().unwrap_or_default()
+    }
+
     pub fn input(&mut self, now: Now, input: Input, out: &mut Outgoing, events: &mut Vec<Event>) {
         match input {
             Input::Announce(announcement) => self.announce(now, &announcement, out, events),
@@ -261,11 +275,13 @@ impl Shard {
             Input::Alive { account, source } => {
                 for slot in self.accounts.get(&account).cloned().unwrap_or_default() {
                     if let Some(outbox) = self.outbox(slot)
-                        && outbox.pause.is_some()
                         && outbox.contact.source == Some(source)
                     {
-                        outbox.answered();
-                        self.pump(now, slot, out, events);
+                        outbox.heard = outbox.flight.is_some();
+                        if outbox.pause.is_some() {
+                            outbox.answered();
+                            self.pump(now, slot, out, events);
+                        }
                     }
                 }
             }
@@ -303,12 +319,27 @@ impl Shard {
             }
             self.listeners.insert(entry.conversation, listeners);
         }
-        for (_, span) in &news.spans {
-            if span.until.is_some()
-                && let Some(listeners) = self.listeners.get_mut(&span.conversation)
-            {
-                listeners.retain(|listener| listener.until.is_none());
+        let head = self.head;
+        for (account, span) in news.spans.iter().filter(|(_, span)| span.until.is_some()) {
+            if let Some(listeners) = self.listeners.get_mut(&span.conversation) {
+                listeners.retain(|listener| listener.until.is_none_or(|until| until > head));
+                if listeners.is_empty() {
+                    self.listeners.remove(&span.conversation);
+                }
             }
+            for slot in self.accounts.get(account).cloned().unwrap_or_default() {
+                self.forget_spans(slot);
+            }
+        }
+    }
+
+    /// Lets go of spans that have ended. Not while a page is awaited that may still show them open.
+    fn forget_spans(&mut self, slot: u32) {
+        let head = self.head;
+        if let Some(outbox) = self.outbox(slot)
+            && outbox.skips.is_some()
+        {
+            outbox.spans.retain(|span| span.until.is_none_or(|until| until > head));
         }
     }
 
@@ -330,15 +361,23 @@ impl Shard {
     }
 
     fn listen(&mut self, slot: u32, span: Span) {
+        let head = self.head;
         let Some(outbox) = self.outbox(slot) else { return };
-        match outbox.spans.iter_mut().find(|s| s.conversation == span.conversation && s.since == span.since) {
-            Some(known) => known.until = known.until.or(span.until),
-            None => outbox.spans.push(span),
-        }
-        let listeners = self.listeners.entry(span.conversation).or_default();
-        match listeners.iter_mut().find(|l| l.slot == slot && l.since == span.since) {
-            Some(known) => known.until = known.until.or(span.until),
-            None => listeners.push(Listener { slot, since: span.since, until: span.until }),
+        let known =
+            outbox.spans.iter_mut().find(|s| s.conversation == span.conversation && s.since == span.since);
+        if let Some(known) = known {
+            // An end that was heard of is not taken back by a page that was read before it.
+            if known.until.is_none() && span.until.is_some() {
+                known.until = span.until;
+                let listeners = self.listeners.entry(span.conversation).or_default();
+                for listener in listeners.iter_mut().filter(|l| l.slot == slot && l.since == span.since) {
+                    listener.until = span.until;
+                }
+            }
+        } else if span.until.is_none_or(|until| until > head) {
+            outbox.spans.push(span);
+            let listener = Listener { slot, since: span.since, until: span.until };
+            self.listeners.entry(span.conversation).or_default().push(listener);
         }
     }
 
@@ -360,12 +399,8 @@ impl Shard {
         for slot in if asked.is_empty() { slots } else { asked } {
             let name = Seq(-((self.nonce() >> 2) as i64) - 1);
             let Some(outbox) = self.outbox(slot) else { continue };
-            outbox.asides.push_back((aside.clone(), name));
-            if outbox.asides.len() > ASIDE_MAX {
-                // The one on its way stays: the oldest behind it goes.
-                outbox.asides.remove(1);
-                self.counters.asides_lost += 1;
-            }
+            let lost = outbox.aside(aside.clone(), name);
+            self.counters.asides_lost += u64::from(lost);
             self.pump(now, slot, out, events);
         }
     }
@@ -382,11 +417,11 @@ impl Shard {
                 if outbox.caught_up() {
                     outbox.advance(head);
                 }
-                furthest = furthest.max(outbox.cursor());
                 live.push((outbox.contact.device.clone(), outbox.cursor()));
             }
         }
-        for (_, position) in &reach.positions {
+        live.extend(self.departed.get(&reach.account).into_iter().flatten().cloned());
+        for (_, position) in live.iter().chain(&reach.positions) {
             furthest = furthest.max(*position);
         }
         let mut kept = Vec::new();
@@ -406,7 +441,9 @@ impl Shard {
                 continue;
             }
             let known = live.iter().chain(&reach.positions).filter(|(device, _)| *device == contact.device);
-            let cursor = known.map(|(_, position)| *position).max().unwrap_or(furthest);
+            // A route does not repeat what a phone has taken meanwhile.
+            let known = known.map(|(_, position)| *position).max().filter(|_| !contact.is_route);
+            let cursor = known.unwrap_or(furthest);
             self.open(now, reach.account, contact, cursor, out, events);
         }
     }
@@ -442,7 +479,8 @@ impl Shard {
     }
 
     fn keepalive_after(&self, contact: &Contact, now: Now) -> Option<Instant> {
-        self.settings.keepalive.filter(|_| contact.keepalive).map(|every| now.at + every)
+        let wanted = contact.keepalive && matches!(contact.dest, Dest::Udp { .. });
+        self.settings.keepalive.filter(|_| wanted).map(|every| now.at + every)
     }
 
     /// A contact registered again, perhaps from elsewhere.
@@ -458,20 +496,31 @@ impl Shard {
         let keepalive = self.keepalive_after(contact, now);
         let Some(outbox) = self.outbox(slot) else { return };
         if outbox.contact != *contact {
-            let moved = outbox.contact.dest != contact.dest;
             if outbox.contact.stream != contact.stream {
                 outbox.large = Large::Untried;
             }
-            outbox.contact = contact.clone();
+            let old = std::mem::replace(&mut outbox.contact, contact.clone());
             outbox.keepalive_at = keepalive;
-            if moved && outbox.flight.is_some() {
+            if old.dest != contact.dest {
                 // What went to the old place is sent to the new one now, not after Timer F.
-                self.land(slot);
+                outbox.parked = false;
+                let flight = outbox.flight.take();
+                if old.is_route
+                    && let Some(flight) = flight
+                {
+                    self.leave_hop(old.dest, flight.probe);
+                    self.next_for_hop(now, old.dest, out, events);
+                }
             }
         }
         if let Some(outbox) = self.outbox(slot)
             && fresh
         {
+            if outbox.pause.is_some() && outbox.large == Large::Fails {
+                // It failed towards somebody who was away.
+                outbox.large = Large::Untried;
+            }
+            outbox.heard = outbox.flight.is_some();
             outbox.answered();
         }
         self.pump(now, slot, out, events);
@@ -479,12 +528,16 @@ impl Shard {
 
     fn close(&mut self, slot: u32, now: Now, out: &mut Outgoing, events: &mut Vec<Event>) {
         let flight = self.land(slot);
-        let Some(Slot { outbox, .. }) = self.slots.get_mut(slot as usize).and_then(Option::take) else {
+        let head = self.head;
+        let Some(Slot { mut outbox, .. }) = self.slots.get_mut(slot as usize).and_then(Option::take) else {
             return;
         };
-        if outbox.cursor() > Seq(0) {
-            self.closed.push((outbox.account, outbox.contact.device.clone(), outbox.cursor()));
+        if outbox.caught_up() {
+            outbox.advance(head);
         }
+        let (device, cursor) = (outbox.contact.device.clone(), outbox.cursor());
+        self.closed.push((outbox.account, device.clone(), cursor));
+        self.depart(now.at, outbox.account, device, cursor);
         for span in &outbox.spans {
             if let Some(listeners) = self.listeners.get_mut(&span.conversation) {
                 listeners.retain(|listener| listener.slot != slot);
@@ -505,6 +558,22 @@ impl Shard {
         }
     }
 
+    fn depart(&mut self, now: Instant, account: AccountId, device: DeviceKey, cursor: Seq) {
+        while self.departures.front().is_some_and(|(at, _)| *at + DEPARTED <= now) {
+            if let Some((_, old)) = self.departures.pop_front()
+                && let Some(known) = self.departed.get_mut(&old)
+            {
+                // One departure, one position: the oldest of this account.
+                known.remove(0);
+                if known.is_empty() {
+                    self.departed.remove(&old);
+                }
+            }
+        }
+        self.departures.push_back((now, account));
+        self.departed.entry(account).or_default().push((device, cursor));
+    }
+
     // ── pages of the log ─────────────────────────────────────────────────────────────────────────────────
 
     fn page(&mut self, now: Now, page: Page, out: &mut Outgoing, events: &mut Vec<Event>) {
@@ -521,6 +590,7 @@ impl Shard {
             for span in page.spans {
                 self.listen(slot, span);
             }
+            self.forget_spans(slot);
         }
         let unseen = (first && head > page.through).then_some(head);
         let Some(outbox) = self.outbox(slot) else { return };
@@ -558,14 +628,16 @@ impl Shard {
                 break;
             };
             let (is_route, dest) = (outbox.contact.is_route, outbox.contact.dest);
-            if is_route && !self.admit(now, dest, slot) {
-                break;
-            }
-            match self.send(now, slot, &item, out) {
+            let probe = match if is_route { self.admit(now, dest, slot) } else { Admitted::Open } {
+                Admitted::Open => false,
+                Admitted::Probe => true,
+                Admitted::Parked => break,
+            };
+            match self.send(now, slot, &item, probe, out) {
                 Sent::Yes => break,
                 Sent::TooLarge => {
                     if is_route {
-                        self.leave_hop(dest);
+                        self.leave_hop(dest, probe);
                     }
                     self.give_up(slot, &item, 513, events);
                 }
@@ -603,13 +675,14 @@ impl Shard {
         name.max(1)
     }
 
-    fn send(&mut self, now: Now, slot: u32, item: &Item, out: &mut Outgoing) -> Sent {
+    fn send(&mut self, now: Now, slot: u32, item: &Item, probe: bool, out: &mut Outgoing) -> Sent {
         let nonce = self.nonce();
         let reliable_is = |dest: Dest| !matches!(dest, Dest::Udp { .. });
         let timers = self.settings.timers;
         let Some(outbox) = self.outbox(slot) else { return Sent::Yes };
         let cseq = outbox.next_cseq(now.ms);
         let dest = outbox.contact.dest;
+        outbox.heard = false;
         outbox.flight = Some(Flight {
             item: item.clone(),
             nonce,
@@ -617,6 +690,8 @@ impl Shard {
             timer: ClientTimer::start(now.at, &timers, reliable_is(dest)),
             over: dest,
             parts: 1,
+            started: now.at,
+            probe,
         });
         let from = out.bytes.len();
         loop {
@@ -643,6 +718,8 @@ impl Shard {
                         Some(at) => at / 2,
                     };
                     outbox.shape.split = Some(smaller.max(PART_MIN));
+                    // Parts cut otherwise are other parts: those taken do not count.
+                    outbox.shape.part = 0;
                 }
             }
         }
@@ -674,7 +751,7 @@ impl Shard {
             account,
             from: face,
             seq: flight.item.seq(),
-            part: if shape.split.is_some() { shape.part + 1 } else { 0 },
+            part: shape.split.map_or(0, |size| (size as u32) << 16 | (u32::from(shape.part) + 1)),
             cseq: flight.cseq,
             branch: Branch { shard, slot, nonce: flight.nonce },
             asserted,
@@ -725,7 +802,7 @@ impl Shard {
         let flight = outbox.flight.take()?;
         let (is_route, dest) = (outbox.contact.is_route, outbox.contact.dest);
         if is_route {
-            self.leave_hop(dest);
+            self.leave_hop(dest, flight.probe);
         }
         Some(flight)
     }
@@ -741,6 +818,12 @@ impl Shard {
         };
         if reply.status < 200 {
             flight.timer.provisional(&timers);
+            if let Some(outbox) = self.outbox(slot)
+                && outbox.contact.is_route
+            {
+                let dest = outbox.contact.dest;
+                self.hops.entry(dest).or_default().heard = Some(now.at);
+            }
             return self.arm(slot);
         }
         self.settle(now, slot, reply.status, reply.retry_after, out, events);
@@ -769,6 +852,7 @@ impl Shard {
         match verdict {
             Outcome::Done => {
                 outbox.answered();
+                outbox.takes_bare |= outbox.shape.bare;
                 if flight.over != dest {
                     outbox.large = Large::Works;
                 }
@@ -788,13 +872,12 @@ impl Shard {
                 }
                 outbox.rest(now.at, retry_after);
             }
-            Outcome::HopDown => self.hop_failed(now, dest, slot, retry_after),
+            Outcome::HopDown => self.hop_failed(now, dest, slot, flight.probe, retry_after),
             Outcome::Poison => {
-                if matches!(flight.item, Item::Aside(..)) || outbox.refused(now.at, &flight.item) {
+                if matches!(flight.item, Item::Aside(..)) || outbox.refused(now.at, &flight.item, retry_after)
+                {
+                    outbox.answered();
                     self.give_up(slot, &flight.item, status, events);
-                    if let Some(outbox) = self.outbox(slot) {
-                        outbox.answered();
-                    }
                 }
             }
             Outcome::Unbound => {
@@ -802,6 +885,7 @@ impl Shard {
                 self.close(slot, now, out, events);
             }
             Outcome::Convert => {
+                outbox.answered();
                 let (shape, text) = (outbox.shape, flight.item.is_text());
                 let size = body_len(&flight.item);
                 let too_large = matches!(status, 413 | 513);
@@ -813,7 +897,10 @@ impl Shard {
                     self.give_up(slot, &flight.item, status, events);
                 }
             }
-            Outcome::GiveUp => self.give_up(slot, &flight.item, status, events),
+            Outcome::GiveUp => {
+                outbox.answered();
+                self.give_up(slot, &flight.item, status, events);
+            }
         }
     }
 
@@ -832,12 +919,13 @@ impl Shard {
         let slot = branch.slot;
         let flight = self.outbox(slot).and_then(|outbox| outbox.flight.as_ref());
         if flight.is_some_and(|flight| flight.nonce == branch.nonce) {
-            self.silence(now, slot, events);
+            self.silence(now, slot, true, events);
             self.pump(now, slot, out, events);
         }
     }
 
-    fn silence(&mut self, now: Now, slot: u32, events: &mut Vec<Event>) {
+    /// Nobody answered; `known`: nobody will, says the transport.
+    fn silence(&mut self, now: Now, slot: u32, known: bool, events: &mut Vec<Event>) {
         let Some(flight) = self.land(slot) else { return };
         let Some(outbox) = self.outbox(slot) else { return };
         if flight.over == outbox.contact.dest {
@@ -847,9 +935,18 @@ impl Shard {
         if flight.over != dest {
             // Only the detour for a large message failed: without it then.
             outbox.large = Large::Fails;
-        } else if outbox.contact.is_route {
-            self.hop_failed(now, dest, slot, None);
-        } else {
+            return;
+        }
+        if outbox.contact.is_route {
+            // A next hop that has answered others meanwhile is not down: this address is.
+            let heard = self.hops.get(&dest).and_then(|hop| hop.heard);
+            if known || heard.is_none_or(|heard| heard < flight.started) {
+                return self.hop_failed(now, dest, slot, flight.probe, None);
+            }
+        }
+        if let Some(outbox) = self.outbox(slot)
+            && !std::mem::take(&mut outbox.heard)
+        {
             outbox.rest(now.at, None);
         }
     }
@@ -899,7 +996,7 @@ impl Shard {
                 }
                 Fire::TimedOut => {
                     self.counters.timed_out += 1;
-                    self.silence(now, slot, events);
+                    self.silence(now, slot, false, events);
                 }
             }
         }
@@ -929,52 +1026,63 @@ impl Shard {
     // ── next hops of routes ──────────────────────────────────────────────────────────────────────────────
 
     /// A place towards the next hop, or a place in the queue for one.
-    fn admit(&mut self, now: Now, dest: Dest, slot: u32) -> bool {
-        let id = self.id(slot);
+    fn admit(&mut self, now: Now, dest: Dest, slot: u32) -> Admitted {
         let hop = self.hops.entry(dest).or_default();
         let down = hop.down_until.is_some();
         let probe = hop.down_until.is_some_and(|until| until <= now.at) && !hop.probing;
         if (!down && hop.open < HOP_WINDOW) || probe {
             hop.open += 1;
             hop.probing |= probe;
-            return true;
+            return if probe { Admitted::Probe } else { Admitted::Open };
         }
-        hop.waiting.push_back((slot, id));
-        if let Some(outbox) = self.outbox(slot) {
-            outbox.parked = true;
-        }
-        false
+        self.park(dest, slot);
+        Admitted::Parked
     }
 
-    fn leave_hop(&mut self, dest: Dest) {
+    /// Puts an outbox at the end of those who wait for the next hop: who failed is not the next to try.
+    fn park(&mut self, dest: Dest, slot: u32) {
+        let id = self.id(slot);
+        let Some(outbox) = self.outbox(slot) else { return };
+        outbox.parked = true;
+        let Some(hop) = self.hops.get_mut(&dest) else { return };
+        hop.waiting.push_back((slot, id));
+        if hop.waiting.len() > 2 * self.slots.len() {
+            // Most of them have gone meanwhile.
+            let lives = |slot: u32, id| {
+                self.slots.get(slot as usize).and_then(Option::as_ref).is_some_and(|known| known.id == id)
+            };
+            hop.waiting.retain(|(slot, id)| lives(*slot, *id));
+        }
+    }
+
+    fn leave_hop(&mut self, dest: Dest, probe: bool) {
         if let Some(hop) = self.hops.get_mut(&dest) {
             hop.open = hop.open.saturating_sub(1);
+            hop.probing &= !probe;
         }
     }
 
     fn hop_answered(&mut self, now: Now, dest: Dest, out: &mut Outgoing, events: &mut Vec<Event>) {
         if let Some(hop) = self.hops.get_mut(&dest) {
             hop.down_until = None;
-            hop.probing = false;
+            hop.heard = Some(now.at);
             hop.fails = 0;
         }
         self.next_for_hop(now, dest, out, events);
     }
 
-    fn hop_failed(&mut self, now: Now, dest: Dest, slot: u32, retry_after: Option<Duration>) {
-        let id = self.id(slot);
+    fn hop_failed(&mut self, now: Now, dest: Dest, slot: u32, probe: bool, retry_after: Option<Duration>) {
         let hop = self.hops.entry(dest).or_default();
         // Transactions that were open when it went down fail one by one; that is one failure.
-        if hop.down_until.is_none() || hop.probing {
+        if hop.down_until.is_none() || probe {
             let pause = retry_after.unwrap_or_else(|| backoff(hop.fails)).max(Duration::from_secs(1));
             hop.down_until = Some(now.at + pause.min(super::outbox::BACKOFF_MAX));
             hop.fails = hop.fails.saturating_add(1);
-            hop.probing = false;
         }
-        hop.waiting.push_front((slot, id));
         if let Some(outbox) = self.outbox(slot) {
-            outbox.parked = true;
+            outbox.is_away();
         }
+        self.park(dest, slot);
     }
 
     /// Lets those who wait for the next hop go, as many as it may have open.
@@ -989,22 +1097,30 @@ impl Shard {
                 return;
             }
             let Some((slot, id)) = hop.waiting.pop_front() else {
-                if hop.open == 0 && hop.down_until.is_none() {
+                // Nobody left to probe with: the next who comes does.
+                if hop.down_until.take().is_none() && hop.open == 0 {
                     self.hops.remove(&dest);
-                } else if hop.open == 0 {
-                    // Nobody left to probe with: the next who comes does.
-                    hop.down_until = None;
                 }
                 return;
             };
             if self.id(slot) == id
                 && let Some(outbox) = self.outbox(slot)
+                && outbox.parked
+                && outbox.contact.dest == dest
             {
                 outbox.parked = false;
                 self.pump(now, slot, out, events);
             }
         }
     }
+}
+
+/// May it be sent towards the next hop?
+enum Admitted {
+    Open,
+    Probe,
+    /// It waits in the queue.
+    Parked,
 }
 
 enum Sent {
@@ -1032,7 +1148,8 @@ fn body_len(item: &Item) -> usize {
 /// This device does not get this entry: its account said it (spec §4, `delivery.copy_to_sender`).
 fn is_own(entry: &Entry, account: AccountId, device: &DeviceKey, copies: bool) -> bool {
     let Some((author, _)) = &entry.sender else { return false };
-    if *author != account {
+    // What somebody writes to himself is addressed to him.
+    if *author != account || entry.kind == EntryKind::Direct {
         return false;
     }
     !copies || entry.source.as_ref().is_none_or(|source| source == device)

@@ -3,6 +3,7 @@
 
 mod command_line;
 mod conformance;
+mod delivery;
 mod digest;
 mod endpoint;
 mod floors;
