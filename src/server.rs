@@ -135,6 +135,7 @@ struct Rooms {
     uas: Arc<Uas>,
     delivery: Arc<Delivery>,
     registrar: Arc<Registrar>,
+    focus: Arc<Focus>,
     store: Store,
     inboxes: Arc<Vec<Inbox>>,
     runtime: tokio::runtime::Handle,
@@ -163,9 +164,20 @@ impl House for Rooms {
     }
 
     fn event(&self, shard: usize, event: Event) {
-        if let Some(Report::Unbound { account, contact }) = self.delivery.event(shard, event) {
-            let registrar = self.registrar.clone();
-            self.runtime.spawn_blocking(move || registrar.unbound(account, contact));
+        match self.delivery.event(shard, event) {
+            Some(Report::Unbound { account, contact }) => {
+                let registrar = self.registrar.clone();
+                self.runtime.spawn_blocking(move || registrar.unbound(account, contact));
+            }
+            Some(Report::NoticeLost { account, room }) => {
+                let focus = self.focus.clone();
+                self.runtime.spawn(async move {
+                    if let Err(fault) = focus.notice_lost(account, &room).await {
+                        warn!(%fault, "an invitation that failed was not withdrawn");
+                    }
+                });
+            }
+            None => {}
         }
     }
 
@@ -283,6 +295,7 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         uas,
         delivery: delivery.clone(),
         registrar: registrar.clone(),
+        focus: focus.clone(),
         store: store.clone(),
         inboxes: inboxes.clone(),
         runtime: runtime.clone(),

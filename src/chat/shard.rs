@@ -108,8 +108,8 @@ pub enum Event {
     Page { slot: u32, id: u64, account: AccountId, after: Seq, skips: Option<Skips> },
     /// A contact said 404, 405 or 410: it is not used until it registers anew.
     Unbound { account: AccountId, contact: Arc<str> },
-    /// A device does not get an entry.
-    GaveUp { account: AccountId, device: DeviceKey, seq: Seq, status: u16 },
+    /// A device does not get an entry. `notice`: the room, if it was a word of a room.
+    GaveUp { account: AccountId, device: DeviceKey, seq: Seq, status: u16, notice: Option<Aor> },
     /// A route refused us as a proxy of strangers would: somebody should look.
     RouteRefused { aor: Aor, status: u16 },
     /// A contact answered a direct message, finally; status 0: in silence.
@@ -909,7 +909,8 @@ impl Shard {
         outbox.finish(item);
         if let Item::Entry(entry) = item {
             let (account, device) = (outbox.account, outbox.contact.device.clone());
-            events.push(Event::GaveUp { account, device, seq: entry.seq, status });
+            let notice = (entry.kind == EntryKind::Notice).then(|| entry.from.aor.clone());
+            events.push(Event::GaveUp { account, device, seq: entry.seq, status, notice });
             self.counters.gave_up += 1;
         }
     }

@@ -27,8 +27,8 @@ use crate::config::Config;
 use crate::refusal::{Fault, Refusal};
 use crate::store::Store;
 use crate::types::{
-    Accepted, Answer, Aor, Commit, Committed, DeviceKey, EntryKind, Flow, NewEntry, Place, Room, RoomStep,
-    UnixMs,
+    Accepted, AccountId, Answer, Aor, Commit, Committed, DeviceKey, EntryKind, Flow, NewEntry, Place, Room,
+    RoomStep, UnixMs,
 };
 
 /// A request that finds its room changed so often gives up.
@@ -554,6 +554,16 @@ impl Focus {
             self.give_up_invitation(&address, &who).await?;
         }
         Ok(())
+    }
+
+    /// The only device of somebody does not get what a room has told it: if that was an invitation, it has failed.
+    /// With several devices another one may have it; then the invitation lives on until it expires.
+    pub async fn notice_lost(&self, account: AccountId, room: &Aor) -> Result<(), Fault> {
+        let Some(who) = self.store.address(account)? else { return Ok(()) };
+        if self.registrar.ways(&who).len() > 1 {
+            return Ok(());
+        }
+        self.give_up_invitation(room, &who).await
     }
 
     async fn give_up_invitation(&self, address: &Aor, who: &Aor) -> Result<(), Fault> {

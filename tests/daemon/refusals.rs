@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::chat::room;
-use crate::kit::{Daemon, Setup};
+use crate::kit::{Act, Daemon, Setup};
 
 #[test]
 fn a_refused_command_has_a_status_that_says_why() {
@@ -164,4 +164,16 @@ fn nothing_that_could_end_a_header_gets_through_a_command() {
     for got in alice.got().iter().chain(&bob.got()) {
         assert!(got.msg.get("Evil").is_none(), "a header was injected: {:?}", got.msg);
     }
+}
+
+#[test]
+fn an_invitation_that_the_phone_refuses_is_withdrawn_and_the_inviter_hears_of_it() {
+    let daemon = Daemon::open();
+    let (alice, bob) = (daemon.udp("alice"), daemon.udp("bob"));
+    alice.say("team", "#create");
+    bob.responds(|_| Act::Answer(603));
+    alice.say("team", "#invite bob");
+    alice.hears("*** [bob] could not be invited");
+    bob.responds(|_| Act::Answer(200));
+    bob.expect(404, "team", "#accept");
 }
