@@ -59,7 +59,8 @@ pub fn glance(ids: &Ids, dest: Dest, bytes: &[u8]) -> Sent {
     };
     if sent.branch.nonce.is_multiple_of(16) {
         let judged = judge(ids, dest, bytes);
-        let all = |s: &Sent| (s.branch, s.uri.clone(), s.tag.clone(), s.to.clone(), s.call_id.clone(), s.cseq);
+        let all =
+            |s: &Sent| (s.branch, s.uri.clone(), s.tag.clone(), s.to.clone(), s.call_id.clone(), s.cseq);
         assert_eq!(all(&judged), all(&sent));
         assert_eq!(judged.body, sent.body);
     }
