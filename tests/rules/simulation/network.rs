@@ -474,9 +474,13 @@ impl Network {
             let bound = phones.iter().any(|p| p.bound && p.account.0 == account && p.device == device);
             bound || disk.contains_key(&(account, device.into()))
         });
-        for phone in &mut self.phones {
-            // Where a device began is forgotten with it: it may hear what was said before.
-            if !self.disk.contains_key(&(phone.account.0, phone.device.into())) {
+        let sharing =
+            |account| self.phones.iter().filter(|p| p.account.0 == account && p.device.is_empty()).count();
+        let alone: Vec<bool> =
+            self.phones.iter().map(|p| !p.device.is_empty() || sharing(p.account.0) == 1).collect();
+        for (phone, alone) in self.phones.iter_mut().zip(alone) {
+            // Where a device began, or a contact that shares one, may be forgotten: it hears what was said before.
+            if !alone || !self.disk.contains_key(&(phone.account.0, phone.device.into())) {
                 phone.taken.clear();
             }
         }
