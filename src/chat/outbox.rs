@@ -143,6 +143,8 @@ pub struct Outbox {
     pub takes_bare: bool,
     /// CSeq of the last request for the item at work.
     last_cseq: u32,
+    /// Used before this outbox opened: what it begins must be above.
+    pub first_cseq: u32,
     /// It sent something while its transaction was open: silence is then no reason for a pause.
     pub heard: bool,
     /// It was away since the log was last read for it: what waits is counted anew.
@@ -180,6 +182,7 @@ impl Outbox {
             large: Large::Untried,
             takes_bare: false,
             last_cseq: 0,
+            first_cseq: 0,
             heard: false,
             was_away: false,
             keepalive_at: None,
@@ -311,7 +314,7 @@ impl Outbox {
                 Some((aside, name)) => Some(Item::Aside(aside.clone(), *name)),
                 None => self.front(now).map(Item::Entry),
             };
-            self.last_cseq = 0;
+            self.last_cseq = self.first_cseq;
             self.shape.bare = self.takes_bare && self.working.as_ref().is_some_and(Item::is_our_text);
         }
         self.working.clone()
@@ -427,6 +430,11 @@ impl Outbox {
         const IN_2024: i64 = 1_704_067_200_000;
         let clock = ((now - IN_2024) / 250).clamp(1, i64::from(i32::MAX) - 1_000_000) as u32;
         self.last_cseq = clock.max(self.last_cseq + 1);
+        self.last_cseq
+    }
+
+    /// The highest CSeq that its contact may have seen of the message at work.
+    pub fn last_cseq(&self) -> u32 {
         self.last_cseq
     }
 

@@ -16,12 +16,14 @@ pub struct Wheel {
     /// Ticks passed.
     now: u64,
     slots: Vec<Vec<u32>>,
+    /// One bit a slot that is not empty, so that the next one is found without looking at each.
+    occupied: [u64; SLOTS / 64],
     armed: usize,
 }
 
 impl Wheel {
     pub fn new(now: Instant) -> Wheel {
-        Wheel { start: now, now: 0, slots: vec![Vec::new(); SLOTS], armed: 0 }
+        Wheel { start: now, now: 0, slots: vec![Vec::new(); SLOTS], occupied: [0; SLOTS / 64], armed: 0 }
     }
 
     fn tick_of(&self, at: Instant) -> u64 {
@@ -36,7 +38,9 @@ impl Wheel {
     /// Visits `name` at `at` or up to one tick later; at most 41 s from now. Returns when that will be.
     pub fn arm(&mut self, name: u32, at: Instant) -> Instant {
         let tick = self.tick_of(at).clamp(self.now + 1, self.now + SLOTS as u64 - 1);
-        self.slots[tick as usize % SLOTS].push(name);
+        let at = tick as usize % SLOTS;
+        self.slots[at].push(name);
+        self.occupied[at / 64] |= 1 << (at % 64);
         self.armed += 1;
         self.time_of(tick)
     }
@@ -50,7 +54,9 @@ impl Wheel {
                 return;
             }
             self.now += 1;
-            let slot = &mut self.slots[self.now as usize % SLOTS];
+            let at = self.now as usize % SLOTS;
+            self.occupied[at / 64] &= !(1 << (at % 64));
+            let slot = &mut self.slots[at];
             self.armed -= slot.len();
             due.append(slot);
         }
@@ -61,10 +67,21 @@ impl Wheel {
         if self.armed == 0 {
             return None;
         }
-        (1..=SLOTS as u64)
-            .map(|ahead| self.now + ahead)
-            .find(|tick| !self.slots[*tick as usize % SLOTS].is_empty())
-            .map(|tick| self.time_of(tick))
+        // From the slot after now around to now itself; the first word is met twice, cut at both ends.
+        let first = (self.now as usize + 1) % SLOTS;
+        let words = self.occupied.len();
+        (0..=words).find_map(|ahead| {
+            let word = (first / 64 + ahead) % words;
+            let before = (1u64 << (first % 64)) - 1;
+            let bits = match ahead {
+                0 => self.occupied[word] & !before,
+                last if last == words => self.occupied[word] & before,
+                _ => self.occupied[word],
+            };
+            let slot = word * 64 + bits.trailing_zeros() as usize;
+            let ticks = (slot + SLOTS - first) % SLOTS;
+            (bits != 0).then(|| self.time_of(self.now + 1 + ticks as u64))
+        })
     }
 }
 
@@ -88,6 +105,25 @@ mod tests {
         wheel.expire(start + Duration::from_millis(40_000), &mut due);
         assert_eq!(due, [2, 1, 3]);
         assert_eq!(wheel.next(), None);
+    }
+
+    #[test]
+    fn the_next_time_is_right_wherever_the_wheel_stands() {
+        let start = Instant::now();
+        for turn in (0..9_000u64).step_by(37) {
+            for ahead in [1, 2, 63, 64, 65, 4_000, 4_095] {
+                let mut wheel = Wheel::new(start);
+                let mut due = Vec::new();
+                wheel.expire(start + TICK * turn as u32, &mut due);
+                let visit = wheel.arm(7, start + TICK * (turn + ahead) as u32);
+                assert_eq!(wheel.next(), Some(visit), "{turn} {ahead}");
+                assert_eq!(visit, start + TICK * (turn + ahead) as u32);
+                wheel.expire(visit - TICK, &mut due);
+                assert!(due.is_empty());
+                wheel.expire(visit, &mut due);
+                assert_eq!((due, wheel.next()), (vec![7], None));
+            }
+        }
     }
 
     #[test]

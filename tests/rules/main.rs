@@ -14,6 +14,7 @@ mod net;
 mod registration;
 mod rig;
 mod scenario;
+mod simulation;
 mod sources;
 mod store;
 mod wire;

@@ -80,8 +80,8 @@ impl Network {
         let start = Instant::now();
         let accounts = dice.roll(2, 6) as usize;
         let mut phones = Vec::new();
-        for i in 0..accounts {
-            let who = (AccountId(i as i64 + 1), NAMES[i]);
+        for (i, name) in NAMES.into_iter().enumerate().take(accounts) {
+            let who = (AccountId(i as i64 + 1), name);
             let base = 6000 + 10 * i as u16;
             match dice.roll(0, 5) {
                 0 => phones.push(Phone::new(who, "route", PROXY, &mut dice)),
@@ -157,7 +157,7 @@ impl Network {
         let (outboxes, open) = self.shard.load();
         assert_eq!((outboxes, open), (self.phones.iter().filter(|p| p.bound).count(), 0));
         Counts {
-            taken: self.phones.iter().map(|p| p.taken.len() as u64).sum(),
+            taken: self.phones.iter().map(|p| p.has.len() as u64).sum(),
             crashes: self.crashes,
             timed_out: self.timed_out + self.shard.counters().timed_out,
             repeated: self.phones.iter().map(|p| p.repeated).sum(),
@@ -176,7 +176,8 @@ impl Network {
     /// Does what comes next. False: nothing will ever happen.
     fn step(&mut self) -> bool {
         let first = self.agenda.keys().next().map(|(at, _)| *at);
-        let micros = |due: Instant| due.saturating_duration_since(self.start).as_micros().div_ceil(1000) as u64;
+        let micros =
+            |due: Instant| due.saturating_duration_since(self.start).as_micros().div_ceil(1000) as u64;
         let due = self.shard.due().map(micros);
         let Some(next) = [first, due].into_iter().flatten().min() else { return false };
         assert!(first.is_some() || due > Some(self.at), "due again and again");
@@ -190,7 +191,11 @@ impl Network {
         } else if let Some((_, next)) = self.agenda.pop_first() {
             self.happens(next);
         }
-        assert!(self.shard.longest() <= 3 * 64 + self.rooms as usize, "a queue grows: {}", self.shard.longest());
+        assert!(
+            self.shard.longest() <= 3 * 64 + self.rooms as usize,
+            "a queue grows: {}",
+            self.shard.longest()
+        );
         true
     }
 
@@ -262,6 +267,7 @@ impl Network {
                 if reply.status >= 200 {
                     let phone = self.phone_at(&sent.uri);
                     self.oracle.answered(self.at, phone, &sent, reply.status);
+                    self.seen.remove(&sent.branch.nonce);
                 }
                 self.input(Input::Response(reply));
             }
@@ -387,7 +393,11 @@ impl Network {
             }
             94..=96 => {
                 let said = Arc::new(aside("team", "an answer", self.now().ms));
-                self.input(Input::Aside { account: AccountId(account as i64 + 1), source: None, aside: said });
+                self.input(Input::Aside {
+                    account: AccountId(account as i64 + 1),
+                    source: None,
+                    aside: said,
+                });
             }
             _ => self.crash(),
         }
@@ -464,6 +474,16 @@ impl Network {
             let bound = phones.iter().any(|p| p.bound && p.account.0 == account && p.device == device);
             bound || disk.contains_key(&(account, device.into()))
         });
+        let sharing =
+            |account| self.phones.iter().filter(|p| p.account.0 == account && p.device.is_empty()).count();
+        let alone: Vec<bool> =
+            self.phones.iter().map(|p| !p.device.is_empty() || sharing(p.account.0) == 1).collect();
+        for (phone, alone) in self.phones.iter_mut().zip(alone) {
+            // Where a device began, or a contact that shares one, may be forgotten: it hears what was said before.
+            if !alone || !self.disk.contains_key(&(phone.account.0, phone.device.into())) {
+                phone.taken.clear();
+            }
+        }
         self.agenda.retain(|_, next| matches!(next, Next::Reply(..) | Next::Act));
         self.known = self.disk.clone();
         self.at += self.dice.roll(300, 3000);

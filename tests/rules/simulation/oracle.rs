@@ -84,7 +84,12 @@ impl Oracle {
         if let Some(last) = self.cseqs.insert(contact, sent.cseq) {
             assert!(sent.cseq > last, "CSeq rises over retries: {} after {last}", sent.cseq);
         }
-        assert!(!self.confirmed.contains(&(phone, entry.seq, part)), "{id} part {part:?} was taken before by {} {:?}, and no crash since: {sent:?}", who.account.1, who.device);
+        assert!(
+            !self.confirmed.contains(&(phone, entry.seq, part)),
+            "{id} part {part:?} was taken before by {} {:?}, and no crash since: {sent:?}",
+            who.account.1,
+            who.device
+        );
     }
 
     /// The shard hears a final answer.
@@ -122,7 +127,13 @@ impl Oracle {
         self.session.clear();
     }
 
-    fn owed<'a>(&'a self, log: &'a Log, account: AccountId, since: Seq, now: i64) -> impl Iterator<Item = u64> + 'a {
+    fn owed<'a>(
+        &'a self,
+        log: &'a Log,
+        account: AccountId,
+        since: Seq,
+        now: i64,
+    ) -> impl Iterator<Item = u64> + 'a {
         let skipped = self.skipped.get(&account);
         let mut ids: Vec<(Seq, u64)> = self
             .entries

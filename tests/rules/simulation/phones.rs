@@ -57,7 +57,12 @@ pub struct Phone {
 }
 
 impl Phone {
-    pub fn new(account: (AccountId, &'static str), device: &'static str, port: u16, dice: &mut Dice) -> Phone {
+    pub fn new(
+        account: (AccountId, &'static str),
+        device: &'static str,
+        port: u16,
+        dice: &mut Dice,
+    ) -> Phone {
         Phone {
             account,
             device,
@@ -88,7 +93,7 @@ impl Phone {
         let gone = if self.is_route { 404 } else { dice.pick(&[404, 405, 410]) };
         let no = dice.pick(&[300, 400, 406, 481, 501, 505, 600, 603, 606]);
         match dice.roll(0, 9) {
-            0 | 1 | 2 => Mode::Good,
+            0..=2 => Mode::Good,
             3 | 4 => Mode::Dead,
             5 => Mode::Always(if dice.percent(70) { away } else { gone }),
             6 => Mode::ChokesOnX,

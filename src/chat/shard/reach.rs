@@ -1,0 +1,224 @@
+//! Contacts that come, move and go; pages of the log for those that are behind.
+//!
+//! Prevents that what was taken is told again after a contact has gone and come, and that a page read a moment ago
+//! overrules what was announced since. Never renders.
+
+use std::time::{Duration, Instant};
+
+use super::{Event, Now, Outgoing, Page, Reach, Shard, Slot, is_own};
+use crate::chat::outbox::{Large, Outbox};
+use crate::chat::render::Contact;
+use crate::types::{AccountId, Dest, DeviceKey, Seq};
+
+/// Positions of closed outboxes are remembered so long: an input under way may still bring older ones.
+const DEPARTED: Duration = Duration::from_secs(10);
+
+/// What is remembered of an outbox that has closed.
+pub(super) struct Departed {
+    device: DeviceKey,
+    cursor: Seq,
+    cseq: u32,
+}
+
+impl Shard {
+    pub(super) fn reach(&mut self, now: Now, reach: Reach, out: &mut Outgoing, events: &mut Vec<Event>) {
+        let existing = self.accounts.get(&reach.account).cloned().unwrap_or_default();
+        let mut live: Vec<(DeviceKey, Seq)> = Vec::new();
+        let mut furthest = reach.furthest;
+        let head = self.head;
+        for slot in &existing {
+            if let Some(outbox) = self.outbox(*slot) {
+                if outbox.caught_up() {
+                    outbox.advance(head);
+                }
+                live.push((outbox.contact.device.clone(), outbox.cursor()));
+            }
+        }
+        let departed = self.departed.get(&reach.account).into_iter().flatten();
+        live.extend(departed.map(|old| (old.device.clone(), old.cursor)));
+        for (_, position) in live.iter().chain(&reach.positions) {
+            furthest = furthest.max(*position);
+        }
+        let mut kept = Vec::new();
+        for slot in existing {
+            let Some(outbox) = self.outbox(slot) else { continue };
+            match reach.contacts.iter().find(|contact| contact.key == outbox.contact.key) {
+                None => self.close(slot, now, out, events),
+                Some(contact) => {
+                    kept.push(contact.key.clone());
+                    let fresh = reach.fresh.contains(&contact.key);
+                    self.renew(now, slot, contact, fresh, out, events);
+                }
+            }
+        }
+        for contact in reach.contacts {
+            if kept.contains(&contact.key) {
+                continue;
+            }
+            let known = live.iter().chain(&reach.positions).filter(|(device, _)| *device == contact.device);
+            // A route does not repeat what a phone has taken meanwhile.
+            let known = known.map(|(_, position)| *position).max().filter(|_| !contact.is_route);
+            let cursor = known.unwrap_or(furthest);
+            self.open(now, reach.account, contact, cursor, out, events);
+        }
+    }
+
+    pub(super) fn open(
+        &mut self,
+        now: Now,
+        account: AccountId,
+        contact: Contact,
+        cursor: Seq,
+        out: &mut Outgoing,
+        events: &mut Vec<Event>,
+    ) {
+        let mut outbox = Outbox::new(account, contact, cursor);
+        outbox.keepalive_at = self.keepalive_after(&outbox.contact, now);
+        let departed = self.departed.get(&account).into_iter().flatten();
+        let same = departed.filter(|old| old.device == outbox.contact.device);
+        outbox.first_cseq = same.map(|old| old.cseq).max().unwrap_or_default();
+        // Even an unmoved position is written: the device exists from now on.
+        outbox.moved = true;
+        let id = self.next_id;
+        self.next_id += 1;
+        let slot = Slot { id, outbox };
+        let name = match self.free.pop() {
+            Some(name) => {
+                self.slots[name as usize] = Some(slot);
+                name
+            }
+            None => {
+                self.slots.push(Some(slot));
+                (self.slots.len() - 1) as u32
+            }
+        };
+        self.accounts.entry(account).or_default().push(name);
+        self.pump(now, name, out, events);
+    }
+
+    pub(super) fn keepalive_after(&self, contact: &Contact, now: Now) -> Option<Instant> {
+        let wanted = contact.keepalive && matches!(contact.dest, Dest::Udp { .. });
+        self.settings.keepalive.filter(|_| wanted).map(|every| now.at + every)
+    }
+
+    /// A contact registered again, perhaps from elsewhere.
+    pub(super) fn renew(
+        &mut self,
+        now: Now,
+        slot: u32,
+        contact: &Contact,
+        fresh: bool,
+        out: &mut Outgoing,
+        events: &mut Vec<Event>,
+    ) {
+        let keepalive = self.keepalive_after(contact, now);
+        let Some(outbox) = self.outbox(slot) else { return };
+        if outbox.contact != *contact {
+            if outbox.contact.stream != contact.stream {
+                outbox.large = Large::Untried;
+            }
+            let old = std::mem::replace(&mut outbox.contact, contact.clone());
+            outbox.keepalive_at = keepalive;
+            if old.dest != contact.dest {
+                // What went to the old place is sent to the new one now, not after Timer F.
+                outbox.parked = false;
+                let flight = outbox.flight.take();
+                if old.is_route
+                    && let Some(flight) = flight
+                {
+                    self.leave_hop(old.dest, flight.probe);
+                    self.next_for_hop(now, old.dest, out, events);
+                }
+            }
+        }
+        if let Some(outbox) = self.outbox(slot)
+            && fresh
+        {
+            if outbox.pause.is_some() && outbox.large == Large::Fails {
+                // It failed towards somebody who was away.
+                outbox.large = Large::Untried;
+            }
+            outbox.heard = outbox.flight.is_some();
+            outbox.answered();
+        }
+        self.pump(now, slot, out, events);
+    }
+
+    pub(super) fn close(&mut self, slot: u32, now: Now, out: &mut Outgoing, events: &mut Vec<Event>) {
+        let flight = self.land(slot);
+        let head = self.head;
+        let Some(Slot { mut outbox, .. }) = self.slots.get_mut(slot as usize).and_then(Option::take) else {
+            return;
+        };
+        if outbox.caught_up() {
+            outbox.advance(head);
+        }
+        let (device, cursor) = (outbox.contact.device.clone(), outbox.cursor());
+        self.closed.push((outbox.account, device.clone(), cursor));
+        self.depart(now.at, outbox.account, Departed { device, cursor, cseq: outbox.last_cseq() });
+        for span in &outbox.spans {
+            if let Some(listeners) = self.listeners.get_mut(&span.conversation) {
+                listeners.retain(|listener| listener.slot != slot);
+                if listeners.is_empty() {
+                    self.listeners.remove(&span.conversation);
+                }
+            }
+        }
+        if let Some(slots) = self.accounts.get_mut(&outbox.account) {
+            slots.retain(|other| *other != slot);
+            if slots.is_empty() {
+                self.accounts.remove(&outbox.account);
+            }
+        }
+        self.free.push(slot);
+        if flight.is_some() && outbox.contact.is_route {
+            self.next_for_hop(now, outbox.contact.dest, out, events);
+        }
+    }
+
+    pub(super) fn depart(&mut self, now: Instant, account: AccountId, gone: Departed) {
+        while self.departures.front().is_some_and(|(at, _)| *at + DEPARTED <= now) {
+            if let Some((_, old)) = self.departures.pop_front()
+                && let Some(known) = self.departed.get_mut(&old)
+            {
+                // One departure, one position: the oldest of this account.
+                known.remove(0);
+                if known.is_empty() {
+                    self.departed.remove(&old);
+                }
+            }
+        }
+        self.departures.push_back((now, account));
+        self.departed.entry(account).or_default().push(gone);
+    }
+
+    pub(super) fn page(&mut self, now: Now, page: Page, out: &mut Outgoing, events: &mut Vec<Event>) {
+        if self.id(page.slot) != page.id {
+            return;
+        }
+        let (slot, head, copies) = (page.slot, self.head, self.settings.copy_to_sender);
+        let Some(outbox) = self.outbox(slot) else { return };
+        let first = outbox.skips.is_none();
+        outbox.skips = Some(page.skips);
+        let (account, device) = (outbox.account, outbox.contact.device.clone());
+        if first {
+            // Commits announced before we listened are in no queue: look again if there were any.
+            for span in page.spans {
+                self.listen(slot, span);
+            }
+            self.forget_spans(slot);
+        }
+        let unseen = (first && head > page.through).then_some(head);
+        let Some(outbox) = self.outbox(slot) else { return };
+        outbox.page(page.entries, page.through, page.more, unseen, |entry| {
+            is_own(entry, account, &device, copies)
+        });
+        for aside in page.asides {
+            let name = Seq(-((self.nonce() >> 2) as i64) - 1);
+            if let Some(outbox) = self.outbox(slot) {
+                outbox.asides.push_back((aside, name));
+            }
+        }
+        self.pump(now, slot, out, events);
+    }
+}
