@@ -4,7 +4,7 @@
 mod manage;
 
 use std::fs::{File, OpenOptions};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, OnceLock, RwLock};
 use std::thread::JoinHandle;
@@ -22,7 +22,7 @@ use crate::config::{Config, ConfigError, Level, LogFormat};
 use crate::edge::control::{ControlSocket, SocketLimits};
 use crate::edge::driver::{Driver, Gauges, House, Inbox, Mail, StreamsToShards};
 use crate::edge::transport::tcp::Streams;
-use crate::edge::transport::udp;
+use crate::edge::transport::{local_towards, udp};
 use crate::edge::uas::Uas;
 use crate::refusal::Fault;
 use crate::service::clock::Clock;
@@ -217,6 +217,7 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         flows.clone(),
         clock,
         listening.clone(),
+        config.sip.outbound_proxy.as_ref().map(|proxy| our_side(proxy.addr)),
     ));
     let runtime = tokio::runtime::Handle::current();
     let limits = sip_limits(&config);
@@ -383,6 +384,12 @@ fn bind(config: &Config, shards: usize) -> Result<Bound, Fault> {
     Ok((sockets, streams, listening))
 }
 
+/// The address of ours that packets to `remote` leave from.
+fn our_side(remote: SocketAddr) -> IpAddr {
+    let any = if remote.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
+    local_towards(remote, SocketAddr::new(any, 0)).ip()
+}
+
 fn tcp_listener(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = socket2::Socket::new(
         socket2::Domain::for_address(address),
@@ -440,8 +447,8 @@ fn announce_commits(
                 runtime.spawn_blocking(move || {
                     for id in opened {
                         let reached = store.address(id).and_then(|who| match who {
-                            Some(who) if !registrar.is_bound(&who) => registrar.reach_unbound(id, &who),
-                            _ => Ok(()),
+                            Some(who) => registrar.reach_unbound(id, &who),
+                            None => Ok(()),
                         });
                         if let Err(fault) = reached {
                             warn!(%fault, "no route opened");
@@ -468,8 +475,10 @@ fn control_socket(config: &Config, server: &Arc<Server>) -> Result<tokio::task::
 
 /// The first thing a newcomer sees: where we listen and how to try it.
 fn greet(server: &Server, config: &Config) {
+    let mut words = String::new();
     for listener in &server.listening {
-        println!("imcd listens on {}:{}", listener.transport.via().to_ascii_lowercase(), listener.address);
+        let transport = listener.transport.via().to_ascii_lowercase();
+        words.push_str(&format!("imcd listens on {transport}:{}\n", listener.address));
     }
     let domain = server.domains.default_domain();
     let start = char::from(config.imc.imc_cmd_start_char.byte());
@@ -478,9 +487,11 @@ fn greet(server: &Server, config: &Config) {
     } else {
         "point two softphones here with any user name and no password".to_owned()
     };
-    println!(
-        "To try it: {who};\nfrom one send \"{start}create\" to sip:team@{domain}, from the other \"{start}join\", and chat there."
-    );
+    words.push_str(&format!(
+        "To try it: {who};\nfrom one send \"{start}create\" to sip:team@{domain}, from the other \"{start}join\", and chat there.\n"
+    ));
+    // Nobody may be reading: that is no reason to stop.
+    let _ = std::io::Write::write_all(&mut std::io::stdout(), words.as_bytes());
     info!(version = env!("CARGO_PKG_VERSION"), auth = config.auth_required(), "started");
 }
 
@@ -532,7 +543,7 @@ async fn upkeep(server: Arc<Server>, clock: Clock) {
     let mut trimmed = Instant::now();
     loop {
         second.tick().await;
-        server.registrar.expire();
+        server.registrar.expire().await;
         if trimmed.elapsed() < TRIM_EVERY {
             continue;
         }

@@ -262,7 +262,7 @@ impl Shard {
                 for slot in self.accounts.get(&account).cloned().unwrap_or_default() {
                     if let Some(outbox) = self.outbox(slot)
                         && outbox.pause.is_some()
-                        && outbox.contact.source == Some(source)
+                        && (outbox.contact.is_route || outbox.contact.source == Some(source))
                     {
                         outbox.answered();
                         self.pump(now, slot, out, events);
@@ -406,7 +406,9 @@ impl Shard {
                 continue;
             }
             let known = live.iter().chain(&reach.positions).filter(|(device, _)| *device == contact.device);
-            let cursor = known.map(|(_, position)| *position).max().unwrap_or(furthest);
+            let known = known.map(|(_, position)| *position).max().filter(|_| !contact.is_route);
+            // A route goes on where the account's devices are (design.md, routes).
+            let cursor = known.unwrap_or(furthest);
             self.open(now, reach.account, contact, cursor, out, events);
         }
     }
@@ -501,6 +503,7 @@ impl Shard {
         }
         self.free.push(slot);
         if flight.is_some() && outbox.contact.is_route {
+            self.unproven(outbox.contact.dest);
             self.next_for_hop(now, outbox.contact.dest, out, events);
         }
     }
@@ -566,6 +569,7 @@ impl Shard {
                 Sent::TooLarge => {
                     if is_route {
                         self.leave_hop(dest);
+                        self.unproven(dest);
                     }
                     self.give_up(slot, &item, 513, events);
                 }
@@ -847,6 +851,9 @@ impl Shard {
         if flight.over != dest {
             // Only the detour for a large message failed: without it then.
             outbox.large = Large::Fails;
+            if outbox.contact.is_route {
+                self.unproven(dest);
+            }
         } else if outbox.contact.is_route {
             self.hop_failed(now, dest, slot, None);
         } else {
@@ -952,6 +959,15 @@ impl Shard {
         }
     }
 
+    /// A transaction towards the next hop ended without a word on how it is: was it the probe, the next one is.
+    fn unproven(&mut self, dest: Dest) {
+        if let Some(hop) = self.hops.get_mut(&dest)
+            && hop.open == 0
+        {
+            hop.probing = false;
+        }
+    }
+
     fn hop_answered(&mut self, now: Now, dest: Dest, out: &mut Outgoing, events: &mut Vec<Event>) {
         if let Some(hop) = self.hops.get_mut(&dest) {
             hop.down_until = None;
@@ -989,11 +1005,10 @@ impl Shard {
                 return;
             }
             let Some((slot, id)) = hop.waiting.pop_front() else {
-                if hop.open == 0 && hop.down_until.is_none() {
+                // Nobody left to probe with: the next who comes does.
+                hop.down_until = None;
+                if hop.open == 0 {
                     self.hops.remove(&dest);
-                } else if hop.open == 0 {
-                    // Nobody left to probe with: the next who comes does.
-                    hop.down_until = None;
                 }
                 return;
             };

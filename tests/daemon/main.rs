@@ -14,5 +14,6 @@ mod fsync;
 mod fuzz;
 mod hostile;
 mod kill;
+mod proxy;
 mod refusals;
 mod register;
