@@ -22,6 +22,7 @@ use crate::config::{Config, ConfigError, Level, LogFormat};
 use crate::edge::control::{ControlSocket, SocketLimits};
 use crate::edge::driver::{Driver, Gauges, House, Inbox, Mail, StreamsToShards};
 use crate::edge::transport::tcp::Streams;
+use crate::edge::transport::udp::Faces;
 use crate::edge::transport::{local_towards, udp};
 use crate::edge::uas::Uas;
 use crate::refusal::Fault;
@@ -115,15 +116,20 @@ fn lock_data_dir(dir: &Path) -> Result<Flock<File>, Fault> {
 }
 
 /// Stream transport as the registrar sees it; filled when the streams exist.
-#[derive(Default)]
-struct StreamFlows(OnceLock<Arc<Streams>>);
+struct StreamFlows {
+    streams: OnceLock<Arc<Streams>>,
+    faces: Arc<Faces>,
+}
 
 impl Flows for StreamFlows {
     fn is_open(&self, conn: ConnId) -> bool {
-        self.0.get().is_some_and(|streams| streams.is_open(conn))
+        self.streams.get().is_some_and(|streams| streams.is_open(conn))
+    }
+    fn face(&self, listener: u16, ours: IpAddr) -> u16 {
+        self.faces.number(listener, ours)
     }
     fn hold(&self, conn: ConnId, held: bool) {
-        if let Some(streams) = self.0.get() {
+        if let Some(streams) = self.streams.get() {
             streams.hold(conn, held);
         }
     }
@@ -209,7 +215,8 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         Delivery::start(Wires { tell, hurry, shards }, ids, store.clone(), clock, room_max, start.clone())?;
     let domains = Arc::new(Domains::new(&config));
     let identity = Arc::new(Identity::new(&config, domains.clone(), store.clone(), clock)?);
-    let flows = Arc::new(StreamFlows::default());
+    let faces = Arc::new(Faces::new(listening.len()));
+    let flows = Arc::new(StreamFlows { streams: OnceLock::new(), faces: faces.clone() });
     let registrar = Arc::new(Registrar::new(
         &config,
         store.clone(),
@@ -233,7 +240,7 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         Streams::new(events, limits, exempt, descriptors().saturating_sub(256).max(64), runtime.clone())
     };
     // The only place that sets it.
-    let _ = flows.0.set(streams.clone());
+    let _ = flows.streams.set(streams.clone());
     let focus = Arc::new(Focus {
         store: store.clone(),
         delivery: delivery.clone(),
@@ -306,6 +313,7 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
             shard: Shard::new(settings, Instant::now(), u64::from_be_bytes(seed), store.head()),
             endpoint: Endpoint::new(endpoint),
             sockets,
+            faces: faces.clone(),
             inboxes: inboxes.clone(),
             streams: streams.clone(),
             house: house.clone(),

@@ -25,9 +25,11 @@ use crate::types::{AccountId, Aor, ConnId, Dest, DeviceKey, Flow, ROUTE_DEVICE, 
 /// Accounts whose ways are told at the same time, at most.
 const TELLING: usize = 64;
 
-/// The stream transport, as far as bindings care.
+/// The transports, as far as bindings care.
 pub trait Flows: Send + Sync {
     fn is_open(&self, conn: ConnId) -> bool;
+    /// The number of a wildcard UDP listener where it sends from our address `ours`.
+    fn face(&self, listener: u16, ours: IpAddr) -> u16;
     /// A live binding keeps this connection open, or does so no more.
     fn hold(&self, conn: ConnId, held: bool);
 }
@@ -440,8 +442,16 @@ impl Registrar {
             Dest::Conn(_) => flow.local,
         };
         // Behind a wildcard listener the address that the REGISTER came to is ours.
-        let local =
-            if local.ip().is_unspecified() { SocketAddr::new(flow.local.ip(), local.port()) } else { local };
+        let (dest, local) = match dest {
+            Dest::Udp { listener, to } if local.ip().is_unspecified() => {
+                let ours = flow.local.ip();
+                // A Path may lead into the other family: there the kernel knows better.
+                let same = ours.is_ipv4() == to.is_ipv4();
+                let listener = if same { self.flows.face(listener, ours) } else { listener };
+                (Dest::Udp { listener, to }, SocketAddr::new(ours, local.port()))
+            }
+            _ => (dest, local),
+        };
         let transport = if matches!(dest, Dest::Udp { .. }) { Transport::Udp } else { Transport::Tcp };
         let stream = literal.filter(|_| transport == Transport::Udp && !nat && binding.path.is_empty());
         let stream = stream.and_then(|to| Some((to, self.via(Transport::Tcp, self.tcp_local(local.ip())?))));
@@ -466,7 +476,7 @@ impl Registrar {
 
     fn route_to(&self, who: &Aor) -> Option<Contact> {
         let (to, transport) = self.proxy?;
-        let listener = self.udp_listener(to.ip(), self.towards_proxy);
+        let listener = self.udp_listener(to.ip(), self.towards_proxy.map(|ours| SocketAddr::new(ours, 0)));
         let dest = match transport {
             Transport::Udp => Dest::Udp { listener: listener?, to },
             Transport::Tcp => Dest::Connect(to),
@@ -517,21 +527,23 @@ impl Registrar {
 
     /// The listener that a REGISTER came to; after a restart with another configuration one like it.
     fn listener_for(&self, flow: &Flow) -> Option<u16> {
-        let same = self.listening.get(usize::from(flow.listener)).filter(|known| {
-            known.transport == Transport::Udp && known.address.is_ipv4() == flow.remote.is_ipv4()
-        });
-        same.map(|_| flow.listener).or_else(|| self.udp_listener(flow.remote.ip(), Some(flow.local.ip())))
+        self.udp_listener(flow.remote.ip(), Some(flow.local))
     }
 
-    /// The UDP listener to write to `towards` from: bound to our address `from`, to any, or else the first.
-    fn udp_listener(&self, towards: IpAddr, from: Option<IpAddr>) -> Option<u16> {
+    /// The UDP listener to write to `towards` from: on the port of `from` if that is one, bound to its address, to
+    /// any, or else the first.
+    fn udp_listener(&self, towards: IpAddr, from: Option<SocketAddr>) -> Option<u16> {
         let fits = |known: &&Listening| {
             known.transport == Transport::Udp && known.address.is_ipv4() == towards.is_ipv4()
         };
-        let rank = |known: &Listening| match known.address.ip() {
-            ours if Some(ours) == from => 0,
-            ours if ours.is_unspecified() => 1,
-            _ => 2,
+        let rank = |known: &Listening| {
+            let ours = known.address;
+            let address = match from {
+                Some(from) if from.ip() == ours.ip() => 0,
+                _ if ours.ip().is_unspecified() => 1,
+                _ => 2,
+            };
+            (from.is_none_or(|from| from.port() != ours.port()), address)
         };
         let all = self.listening.iter().enumerate().filter(|(_, known)| fits(known));
         all.min_by_key(|(_, known)| rank(known)).map(|(at, _)| at as u16)
