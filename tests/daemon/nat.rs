@@ -1,8 +1,10 @@
 //! Where a phone is reached (spec §5.9): behind NAT, over its connection, after it moved, after it was away.
 
 use std::io::Write;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
 
 use crate::chat::room;
 use crate::kit::{Daemon, Msg, Over, PATIENCE, Phone, Setup, wire};
@@ -190,4 +192,46 @@ fn a_peer_that_does_not_read_delays_neither_the_others_nor_the_stop() {
     let (status, took) = daemon.terminate();
     assert_eq!(status.code(), Some(0), "{status}");
     assert!(took < Duration::from_secs(5), "it took {took:?}");
+}
+
+/// A connection from this address.
+fn connect_from(ip: &str, daemon: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    let from: SocketAddr = format!("{ip}:0").parse().unwrap();
+    socket.bind(&from.into()).expect("a free port");
+    socket.connect(&daemon.into()).expect("the daemon takes connections");
+    socket.into()
+}
+
+#[test]
+fn an_address_has_a_bounded_number_of_connections_that_no_binding_holds() {
+    const CAP: usize = 512;
+    let daemon = Setup::new().set("sip.trusted_peers", "[\"127.0.0.9/32\"]").start();
+    let alice = daemon.udp("alice");
+    // His connection is held by his binding, and does not count.
+    let bob = daemon.tcp("bob");
+    room("team", &alice, &[&bob]);
+    let crowd = |ip: &str| -> Vec<TcpStream> { (0..=CAP).map(|_| connect_from(ip, daemon.addr)).collect() };
+    let answered = |stream: &mut TcpStream| {
+        let options = crate::kit::Req::new("OPTIONS", "sip:example.org", "sip:x@example.org");
+        // It may be closed already.
+        let _ = stream.write_all(&options.bytes(Over::Tcp, stream.local_addr().unwrap(), None));
+        let reply = wire::read_until(stream, PATIENCE, |r| !r.messages.is_empty());
+        !reply.messages.is_empty()
+    };
+    let mut strangers = crowd("127.0.0.1");
+    assert!(answered(&mut strangers[0]) && answered(&mut strangers[CAP - 1]));
+    assert!(!answered(&mut strangers[CAP]), "one more than the cap");
+    let mut trusted = crowd("127.0.0.9");
+    assert!(answered(&mut trusted[CAP]), "a trusted peer has no cap");
+    assert!(answered(&mut connect_from("127.0.0.5", daemon.addr)), "nor is it another address's");
+    alice.expect(202, "team", "over the old connection");
+    bob.hears("[alice]: over the old connection");
+    assert!(!bob.is_broken());
+    // Whoever goes makes room.
+    strangers.truncate(1);
+    let deadline = Instant::now() + PATIENCE;
+    while !answered(&mut connect_from("127.0.0.1", daemon.addr)) {
+        assert!(Instant::now() < deadline, "closed connections still count");
+    }
 }

@@ -168,3 +168,26 @@ fn phones_that_do_not_answer_do_not_hold_the_stop() {
         phone.hears("[alice]: nobody answers");
     }
 }
+
+#[test]
+fn a_locked_store_does_not_hold_the_stop() {
+    let mut daemon = Daemon::open();
+    let (alice, bob) = (daemon.udp("alice"), daemon.udp("bob"));
+    room("team", &alice, &[&bob]);
+    alice.expect(202, "team", "before");
+    bob.hears("[alice]: before");
+    let other = rusqlite::Connection::open(daemon.dir().join("imcd.db")).expect("the database can be opened");
+    other.busy_timeout(PATIENCE).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").expect("another process can lock the database");
+    let asker = Datagrams::new(daemon.addr);
+    let post = alice.message("team", "into the lock");
+    asker.send(&post.bytes(Over::Udp, asker.local(), None));
+    let (status, took) = daemon.terminate();
+    assert_eq!(status.code(), Some(0), "{status}");
+    assert!(took < Duration::from_secs(5), "it took {took:?}");
+    other.execute_batch("ROLLBACK").unwrap();
+    daemon.restart();
+    alice.register();
+    alice.expect(202, "team", "after");
+    bob.hears("[alice]: after");
+}
