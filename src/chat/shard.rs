@@ -261,7 +261,7 @@ impl Shard {
             Input::Alive { account, source } => {
                 for slot in self.accounts.get(&account).cloned().unwrap_or_default() {
                     if let Some(outbox) = self.outbox(slot)
-                        && outbox.contact.source == Some(source)
+                        && (outbox.contact.is_route || outbox.contact.source == Some(source))
                     {
                         outbox.heard = outbox.flight.is_some();
                         if outbox.pause.is_some() {

@@ -244,11 +244,18 @@ impl Uas {
     }
 
     async fn hear(&self, said: &Incoming, message: &Message<'_>) -> Result<Reply, Fault> {
-        if let Some(account) = self.store.account(&said.speaker.aor)? {
-            self.focus.delivery.alive(account.id, said.flow.remote);
+        let behind_proxy = self.registrar.has_proxy();
+        match self.store.account(&said.speaker.aor)? {
+            Some(account) => self.focus.delivery.alive(account.id, said.flow.remote),
+            // Whoever speaks is known from now on, and reached through the proxy (spec §3).
+            None if behind_proxy && !said.speaker.foreign && said.max_forwards > 0 => {
+                self.store.meet(&said.speaker.aor).await?;
+            }
+            None => {}
         }
         let to_room = self.focus.is_manager(&said.target) || self.store.room(&said.target)?.is_some();
-        if !to_room && self.focus.is_account(&said.target)? && !self.focus.makes_a_room(said) {
+        let to_person = self.focus.is_account(&said.target)? || (behind_proxy && said.speaker.trusted);
+        if !to_room && to_person && !self.focus.makes_a_room(said) {
             return self.relay.hear(said, passed_lines(message).into()).await;
         }
         self.focus.hear(said).await

@@ -528,6 +528,9 @@ impl Focus {
             return Ok(());
         }
         let Some(account) = self.store.account(&said.speaker.aor)? else { return Ok(()) };
+        if self.registrar.has_proxy() {
+            self.registrar.reach_unbound(account.id, &account.address)?;
+        }
         let title = match self.room(room)? {
             Some(cell) => cell.read().unwrap_or_else(PoisonError::into_inner).title.clone(),
             None => None,
