@@ -135,6 +135,7 @@ struct Rooms {
     uas: Arc<Uas>,
     delivery: Arc<Delivery>,
     registrar: Arc<Registrar>,
+    focus: Arc<Focus>,
     store: Store,
     inboxes: Arc<Vec<Inbox>>,
     runtime: tokio::runtime::Handle,
@@ -163,9 +164,15 @@ impl House for Rooms {
     }
 
     fn event(&self, shard: usize, event: Event) {
-        if let Some(Report::Unbound { account, contact }) = self.delivery.event(shard, event) {
-            let registrar = self.registrar.clone();
-            self.runtime.spawn_blocking(move || registrar.unbound(account, contact));
+        match self.delivery.event(shard, event) {
+            Some(Report::Unbound { account, contact }) => {
+                let registrar = self.registrar.clone();
+                self.runtime.spawn_blocking(move || registrar.unbound(account, contact));
+            }
+            Some(Report::GaveUp { account, seq }) => {
+                drop(self.runtime.spawn(self.focus.clone().given_up(account, seq)))
+            }
+            None => {}
         }
     }
 
@@ -283,6 +290,7 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         uas,
         delivery: delivery.clone(),
         registrar: registrar.clone(),
+        focus: focus.clone(),
         store: store.clone(),
         inboxes: inboxes.clone(),
         runtime: runtime.clone(),
@@ -543,6 +551,7 @@ async fn upkeep(server: Arc<Server>, clock: Clock) {
     loop {
         second.tick().await;
         server.registrar.expire();
+        server.focus.expire_invitations().await;
         if trimmed.elapsed() < TRIM_EVERY {
             continue;
         }
@@ -550,9 +559,6 @@ async fn upkeep(server: Arc<Server>, clock: Clock) {
         let now = clock.wall();
         server.store.sweep(now);
         trim(&server.store, now).await;
-        if let Err(fault) = server.focus.expire_invitations().await {
-            warn!(%fault, "old invitations were not withdrawn");
-        }
     }
 }
 

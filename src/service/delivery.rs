@@ -85,6 +85,8 @@ struct Answers {
 pub enum Report {
     /// A binding is not used until it registers anew.
     Unbound { account: AccountId, contact: Arc<str> },
+    /// A device does not get this entry.
+    GaveUp { account: AccountId, seq: Seq },
 }
 
 impl Delivery {
@@ -223,7 +225,7 @@ impl Delivery {
             Event::Unbound { account, contact } => Some(Report::Unbound { account, contact }),
             Event::GaveUp { account, device, seq, status } => {
                 info!(account = account.0, %device, seq = seq.0, status, "a device does not get this message");
-                None
+                Some(Report::GaveUp { account, seq })
             }
             Event::RouteRefused { aor, status } => {
                 warn!(address = %aor, status, "the outbound proxy refuses messages to this address");

@@ -147,6 +147,16 @@ impl Store {
         .await
     }
 
+    /// The row of an address, made if there is none; that makes it no account.
+    pub async fn know(&self, who: &Aor) -> Result<AccountId, Fault> {
+        let who = who.clone();
+        self.write(move |turn| {
+            let head = turn.head;
+            Ok(turn.account(&who, head)?.id)
+        })
+        .await
+    }
+
     /// Ends an account: credentials, bindings, devices and mailbox go. The address stays the author of what he
     /// said, and a member where he is one. False: there was no such account.
     pub async fn remove_account(&self, who: &Aor) -> Result<bool, Fault> {

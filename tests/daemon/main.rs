@@ -8,6 +8,7 @@
 mod kit;
 
 mod chat;
+mod commands;
 mod direct;
 mod faults;
 mod fsync;
@@ -16,3 +17,4 @@ mod hostile;
 mod kill;
 mod refusals;
 mod register;
+mod rooms;
