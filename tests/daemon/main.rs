@@ -15,6 +15,7 @@ mod fsync;
 mod fuzz;
 mod hostile;
 mod kill;
+mod message;
 mod refusals;
 mod register;
 mod rooms;

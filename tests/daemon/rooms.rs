@@ -399,3 +399,23 @@ fn a_max_forwards_goes_on_reduced_and_none_is_70() {
     assert_eq!(bob.hears_that("five", late("[alice]: five")).header("Max-Forwards"), "4");
     assert_eq!(bob.hears_that("none", late("[alice]: none")).header("Max-Forwards"), "69");
 }
+
+#[test]
+fn active_rooms_counts_what_is_there() {
+    let mut daemon = Daemon::open();
+    let alice = daemon.udp("alice");
+    let count = |daemon: &Daemon| {
+        let output = daemon.imcctl(&["--json", "server", "status"]);
+        let status: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        status["rooms"].as_u64().expect("a number")
+    };
+    assert_eq!(count(&daemon), 0);
+    for name in ["one", "two", "three"] {
+        alice.expect(202, name, "#create");
+    }
+    assert_eq!(count(&daemon), 3);
+    alice.expect(202, "two", "#destroy");
+    assert_eq!(count(&daemon), 2);
+    daemon.kill_and_restart();
+    assert_eq!(count(&daemon), 2);
+}
