@@ -6,6 +6,7 @@ use super::Server;
 use crate::chat::shard::Counters;
 use crate::edge::control::{AccountInfo, Denied, Management, MemberInfo, RoomInfo, Stat, Status};
 use crate::sip::digest::Ha1;
+use crate::sip::uri::canonical;
 use crate::store::Credentials;
 use crate::types::{Aor, Room};
 
@@ -30,7 +31,7 @@ impl Server {
     /// An address in canonical form; its domain must be served.
     fn ours(&self, who: &Aor) -> Result<Aor, Denied> {
         let domain = self.served(who.host())?;
-        Aor::new(who.user(), &domain).ok_or_else(|| Denied::Refused(format!("{who} is no address")))
+        Aor::new(&canonical(who.user()), &domain).ok_or_else(|| Denied::Refused(format!("{who} is no address")))
     }
 
     fn room(&self, address: &Aor) -> Result<Room, Denied> {

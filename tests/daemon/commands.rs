@@ -18,6 +18,7 @@ fn commands_are_read_in_every_spelling_that_phones_send() {
         "sip:team@localhost",
         "sips:team@Example.ORG",
         "im:team@example.org",
+        "te%61m",
         "<sip:team@example.org>",
         "<sip:team@example.org:5060;transport=tcp>",
         &format!("sip:team@{ip}"),
