@@ -199,6 +199,11 @@ impl Uas {
         if self.focus.is_manager(&speaker.aor) {
             return Refusal::IS_THE_MANAGER.into();
         }
+        match self.focus.is_anothers(&speaker.aor) {
+            Ok(true) => return Refusal::RESERVED.into(),
+            Ok(false) => {}
+            Err(fault) => return fault.into(),
+        }
         match self.registrar.register(&speaker.aor, &request).await {
             Ok(bindings) => {
                 let mut answer = Answering::of(200, "OK");

@@ -495,11 +495,13 @@ impl Focus {
 
     /// The name is an account's, or reserved by one as `NAME+…`.
     fn is_reserved(&self, address: &Aor) -> Result<bool, Fault> {
-        if self.is_account(address)? {
-            return Ok(true);
-        }
+        Ok(self.is_account(address)? || self.is_anothers(address)?)
+    }
+
+    /// `NAME+…` of an account NAME, and no account yet (spec §3): nobody else can take it.
+    pub fn is_anothers(&self, address: &Aor) -> Result<bool, Fault> {
         match address.user().split_once('+').and_then(|(name, _)| Aor::new(name, address.host())) {
-            Some(owner) => self.is_account(&owner),
+            Some(owner) => Ok(self.is_account(&owner)? && !self.is_account(address)?),
             None => Ok(false),
         }
     }

@@ -162,8 +162,10 @@ fn rooms_and_accounts_share_one_namespace() {
     let added = daemon.imcctl(&["account", "add", "team", "--password", "x"]);
     let said = String::from_utf8_lossy(&added.stderr).into_owned();
     assert!(added.status.code() == Some(1) && said.contains("team@example.org"), "{added:?}");
-    let manager = daemon.imcctl(&["account", "add", "chat-manager", "--password", "x"]);
-    assert_eq!(manager.status.code(), Some(1), "{manager:?}");
+    for name in ["chat-manager", "bob+home"] {
+        let refused = daemon.imcctl(&["account", "add", name, "--password", "x"]);
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    }
     alice.expect(404, "team", "#invite nobody-here");
     alice.hears("*** [nobody-here] could not be invited");
     alice.expect(404, "team", "#add team");
@@ -179,6 +181,9 @@ fn neither_a_room_nor_the_manager_can_be_registered_or_speak() {
     let (alice, bob) = (daemon.udp("alice"), daemon.udp("bob"));
     room("team", &alice, &[&bob]);
     room("other", &alice, &[]);
+    let reserved = daemon.phone("bob+home").up();
+    assert_eq!(reserved.ask(reserved.register_request(&reserved.contact(), 60)).status(), 403);
+    daemon.phone("+49301234").registered();
     for name in ["team", "TEAM", "chat-manager"] {
         let phone = daemon.phone(name).up();
         let answer = phone.ask(phone.register_request(&phone.contact(), 60));
