@@ -175,13 +175,8 @@ impl House for Rooms {
                 let registrar = self.registrar.clone();
                 self.runtime.spawn_blocking(move || registrar.unbound(account, contact));
             }
-            Some(Report::NoticeLost { account, room }) => {
-                let focus = self.focus.clone();
-                self.runtime.spawn(async move {
-                    if let Err(fault) = focus.notice_lost(account, &room).await {
-                        warn!(%fault, "an invitation that failed was not withdrawn");
-                    }
-                });
+            Some(Report::GaveUp { account, seq }) => {
+                drop(self.runtime.spawn(self.focus.clone().given_up(account, seq)))
             }
             None => {}
         }
@@ -575,6 +570,7 @@ async fn upkeep(server: Arc<Server>, clock: Clock) {
     loop {
         second.tick().await;
         server.registrar.expire().await;
+        server.focus.expire_invitations().await;
         if trimmed.elapsed() < TRIM_EVERY {
             continue;
         }
@@ -582,9 +578,6 @@ async fn upkeep(server: Arc<Server>, clock: Clock) {
         let now = clock.wall();
         server.store.sweep(now);
         trim(&server.store, now).await;
-        if let Err(fault) = server.focus.expire_invitations().await {
-            warn!(%fault, "old invitations were not withdrawn");
-        }
     }
 }
 

@@ -85,8 +85,8 @@ struct Answers {
 pub enum Report {
     /// A binding is not used until it registers anew.
     Unbound { account: AccountId, contact: Arc<str> },
-    /// A device does not get what this room has told it.
-    NoticeLost { account: AccountId, room: Aor },
+    /// A device does not get this word of a room.
+    GaveUp { account: AccountId, seq: Seq },
 }
 
 impl Delivery {
@@ -245,7 +245,7 @@ impl Delivery {
             Event::Unbound { account, contact } => Some(Report::Unbound { account, contact }),
             Event::GaveUp { account, device, seq, status, notice } => {
                 info!(account = account.0, %device, seq = seq.0, status, "a device does not get this message");
-                notice.map(|room| Report::NoticeLost { account, room })
+                notice.then_some(Report::GaveUp { account, seq })
             }
             Event::RouteRefused { aor, status } => {
                 warn!(address = %aor, status, "the outbound proxy refuses messages to this address");

@@ -8,6 +8,7 @@
 mod kit;
 
 mod chat;
+mod commands;
 mod direct;
 mod faults;
 mod fsync;
@@ -15,9 +16,11 @@ mod fuzz;
 mod hostile;
 mod ipv6;
 mod kill;
+mod message;
 mod nat;
 mod proxy;
 mod refusals;
 mod register;
 mod reload;
+mod rooms;
 mod trusted;

@@ -317,7 +317,7 @@ impl Shard {
         outbox.finish(item);
         if let Item::Entry(entry) = item {
             let (account, device) = (outbox.account, outbox.contact.device.clone());
-            let notice = (entry.kind == EntryKind::Notice).then(|| entry.from.aor.clone());
+            let notice = entry.kind == EntryKind::Notice;
             events.push(Event::GaveUp { account, device, seq: entry.seq, status, notice });
             self.counters.gave_up += 1;
         }

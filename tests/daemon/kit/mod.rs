@@ -18,7 +18,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
 pub use daemon::{Daemon, Setup};
-pub use ear::Act;
+pub use ear::{Act, Got};
 pub use phone::{NoAnswer, Phone};
 pub use proxy::Proxy;
 pub use request::Req;
