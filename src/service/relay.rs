@@ -85,6 +85,8 @@ impl Relay {
             hops: said.max_forwards - 1,
             private: said.private,
         };
+        // Before it is offered: a contact that refuses it with 404 is no way any more when we come to ask.
+        let ways = self.registrar.ways(&said.target);
         let accepted = Accepted { answer: Answer { status: 202 }, ..said.accepted };
         let commit = Commit { room: None, entries: vec![entry], accepted: Some(accepted) };
         let seq = match self.store.commit(commit).await? {
@@ -95,7 +97,7 @@ impl Relay {
         let account = self.store.account(&said.target)?;
         let (Some(seq), Some(account)) = (seq, account) else { return Ok(Refusal::NO_SUCH_USER.into()) };
         let patience = if rules.offline { PATIENCE } else { PATIENCE_UNSTORED };
-        match self.verdict(&account, seq, patience).await? {
+        match self.verdict(&account, seq, &ways, patience).await? {
             Verdict::Taken => Ok(Reply::ok()),
             Verdict::Open if rules.offline => Ok(Reply::accepted()),
             Verdict::Open => {
@@ -120,10 +122,15 @@ impl Relay {
     }
 
     /// Waits for the devices, as long as their answers can still change what the sender is told.
-    async fn verdict(&self, account: &Account, seq: Seq, patience: Duration) -> Result<Verdict, Fault> {
+    async fn verdict(
+        &self,
+        account: &Account,
+        seq: Seq,
+        ways: &[Arc<str>],
+        patience: Duration,
+    ) -> Result<Verdict, Fault> {
         let mut answers = self.delivery.answers(account.id, seq);
         let deadline = Instant::now() + patience;
-        let ways = self.registrar.ways(&account.address);
         let devices = self.store.view(account.id)?.devices.len();
         let mut refused: HashMap<Arc<str>, u16> = HashMap::new();
         while let Ok(Some((contact, status))) = timeout_at(deadline, answers.recv()).await {
