@@ -17,7 +17,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use tracing::{debug, error};
 
 use super::tasks::{Serving, TaskId, Tasks};
-use super::transport::tcp::{StreamEvents, Streams};
+use super::transport::tcp::{Place, StreamEvents, Streams};
 use super::transport::udp::Faces;
 use super::transport::{plain, udp};
 use crate::chat::ids::{Branch, Ids};
@@ -49,6 +49,8 @@ pub enum Mail {
         flow: Flow,
         bytes: Bytes,
         broken: Option<(u16, &'static str)>,
+        /// Dropped when it has been dealt with: then more is read.
+        place: Place,
     },
     /// Hand in the positions now, and say when that is done.
     Positions(tokio::sync::oneshot::Sender<()>),
@@ -254,10 +256,12 @@ impl Driver {
             Mail::Respond { key, bytes, keep } => {
                 self.endpoint.respond(now.at, key, bytes, keep, &mut work.transmits);
             }
-            Mail::Stream { flow, bytes, broken: Some((status, reason)) } => {
+            Mail::Stream { flow, bytes, broken: Some((status, reason)), place: _place } => {
                 self.endpoint.refuse(flow, &bytes, status, reason, &mut work.transmits);
             }
-            Mail::Stream { flow, bytes, broken: None } => self.message(now, flow, bytes, work),
+            Mail::Stream { flow, bytes, broken: None, place: _place } => {
+                self.message(now, flow, bytes, work);
+            }
             Mail::Positions(done) => {
                 self.last_positions(work);
                 // Whoever asked may have gone.
@@ -480,9 +484,9 @@ pub struct StreamsToShards {
 }
 
 impl StreamEvents for StreamsToShards {
-    fn received(&self, flow: Flow, bytes: Bytes, broken: Option<(u16, &'static str)>) {
+    fn received(&self, flow: Flow, bytes: Bytes, broken: Option<(u16, &'static str)>, place: Place) {
         let shard = flow.conn.map_or(0, |conn| conn.0 as usize % self.inboxes.len());
-        self.inboxes[shard].push(Mail::Stream { flow, bytes, broken });
+        self.inboxes[shard].push(Mail::Stream { flow, bytes, broken, place });
     }
 
     fn closed(&self, flow: Flow) {

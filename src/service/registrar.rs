@@ -163,6 +163,12 @@ impl Registrar {
         }
         let known = self.entry(who);
         let _turn = known.gate.lock().await;
+        let done = self.decide(who, request, &known).await;
+        self.prune(who);
+        done
+    }
+
+    async fn decide(&self, who: &Aor, request: &Request, known: &Registered) -> Result<Vec<Binding>, No> {
         let existing = self.current(who);
         let now = self.clock.steady();
         let list = registration::decide(&existing, request, &self.rules, now).map_err(No::Refused)?;
@@ -190,6 +196,13 @@ impl Registrar {
             warn!(account = %who, %fault, "registered, but delivery does not know it yet");
         }
         Ok(list)
+    }
+
+    /// Forgets an address without bindings that nobody else is busy with; the caller is.
+    fn prune(&self, who: &Aor) {
+        self.accounts.remove_if(who, |_, known| {
+            Arc::strong_count(known) <= 2 && read(&known.state).bindings.is_empty()
+        });
     }
 
     fn entry(&self, who: &Aor) -> Arc<Registered> {
@@ -319,6 +332,7 @@ impl Registrar {
             if let Err(fault) = self.reach(&who, &[]) {
                 warn!(account = %who, %fault, "cannot tell delivery of expired bindings");
             }
+            self.prune(&who);
         }
     }
 

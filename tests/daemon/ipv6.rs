@@ -84,11 +84,8 @@ fn an_answer_over_ipv6_tells_where_the_request_came_from() {
 
 #[test]
 fn a_wildcard_listener_answers_from_the_address_it_was_asked_at_and_names_it() {
-    let setup = Setup::new();
-    let port = setup.addr().port();
-    let wild: SocketAddr = format!("0.0.0.0:{port}").parse().unwrap();
-    let daemon = setup
-        .set("sip.listen", &both(wild, &[]))
+    let mut daemon = Setup::new()
+        .on_every_address()
         .set("auth.mode", "\"open\"")
         .set("auth.open_on_purpose", "true")
         .start();
@@ -111,6 +108,11 @@ fn a_wildcard_listener_answers_from_the_address_it_was_asked_at_and_names_it() {
         assert!(via.contains(&daemon.addr.to_string()), "{}: Via: {via}", phone.user());
         assert_eq!(phone.strangers(), 0, "{}: from another address than it registered at", phone.user());
     }
+    // Also after a restart, before anybody has registered again.
+    daemon.kill_and_restart();
+    alice.expect(202, "team", "still here");
+    carol.hears("[alice]: still here");
+    assert_eq!(carol.strangers(), 0, "after the restart it comes from another address");
 }
 
 #[test]

@@ -137,3 +137,13 @@ fn a_peer_registers_with_path_and_is_written_to_through_it() {
         assert_eq!(proxy.took("bob").iter().filter(|text| *text == "[alice]: hello").count(), 1);
     }
 }
+
+#[test]
+fn nobody_registers_as_the_manager() {
+    let daemon = trusting().start();
+    for phone in [daemon.phone("chat-manager").up(), daemon.phone("Chat-Manager").ip(PEER).up()] {
+        let answer = phone.ask(phone.register_request(&phone.contact(), 3600));
+        assert_eq!(answer.status(), 403, "{}", answer.start);
+    }
+    daemon.udp("alice").expect(202, "chat-manager", "#help");
+}

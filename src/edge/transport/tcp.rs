@@ -2,7 +2,7 @@
 //!
 //! A connection that a live binding was registered over is *held*: no idle time-out, slow-header time-out or cap
 //! closes it (spec §5.9). All others are closed when idle. A peer that does not read has a bounded queue and
-//! never blocks anybody else.
+//! never blocks anybody else; nobody is read faster than he is served and reads his answers.
 
 use std::collections::HashMap;
 use std::io;
@@ -16,7 +16,7 @@ use dashmap::DashMap;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, warn};
 
@@ -36,17 +36,24 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// Connections from one address that no binding holds.
 const PER_ADDRESS: usize = 512;
 
+/// Messages of one connection that wait to be looked at; meanwhile no more is read from it.
+const AHEAD: usize = 16;
+
 /// In place of a listener: we opened it.
 const OUTGOING: u16 = u16::MAX;
 
 /// What a connection tells the house.
 pub trait StreamEvents: Send + Sync + 'static {
-    /// A whole message, or one that cannot be framed: then it is the start of it, for an answer.
-    fn received(&self, flow: Flow, bytes: Bytes, broken: Option<(u16, &'static str)>);
+    /// A whole message, or one that cannot be framed: then it is the start of it, for an answer. `place` is to be
+    /// dropped when it has been looked at.
+    fn received(&self, flow: Flow, bytes: Bytes, broken: Option<(u16, &'static str)>, place: Place);
     fn closed(&self, flow: Flow);
     /// A request did not leave.
     fn failed(&self, branch: Branch);
 }
+
+/// One of the places that a connection has among what waits to be looked at.
+pub type Place = OwnedSemaphorePermit;
 
 struct Conn {
     queue: mpsc::Sender<(Bytes, Option<Branch>)>,
@@ -273,7 +280,16 @@ impl Streams {
         let mut begun = Instant::now();
         // Whom we called has nothing to say before we have been answered, which takes up to Timer F.
         let mut spoken = flow.listener == OUTGOING;
+        let places = Arc::new(Semaphore::new(AHEAD));
         loop {
+            // Who does not read his answers is not asked for more.
+            if queue.capacity() == 0 {
+                match timeout(IDLE, queue.reserve()).await {
+                    Ok(_) => {}
+                    Err(_) if conn.held.load(Ordering::Relaxed) => continue,
+                    Err(_) => return Some(io::ErrorKind::TimedOut.into()),
+                }
+            }
             let partial = framer.has_partial();
             let deadline = if partial || !spoken { begun + SLOW } else { Instant::now() + IDLE };
             let read = match timeout_at(deadline, read.read(&mut buffer)).await {
@@ -291,27 +307,24 @@ impl Streams {
             }
             framer.push(&buffer[..read]);
             while let Some(frame) = framer.next() {
-                match frame {
-                    Frame::Message(bytes) => {
-                        spoken = true;
-                        begun = Instant::now();
-                        self.events.received(flow, bytes, None);
-                    }
+                let (bytes, broken, lost) = match frame {
                     // RFC 5626 §3.5.1: a pong. A peer that does not read its pongs does not need them.
                     Frame::KeepAlive => {
                         let _ = queue.try_send((Bytes::from_static(b"\r\n"), None));
+                        continue;
                     }
-                    Frame::Skipped { head, status, reason } => {
-                        spoken = true;
-                        begun = Instant::now();
-                        self.events.received(flow, head, Some((status, reason)));
-                    }
-                    Frame::Bad { head, status, reason } => {
-                        self.events.received(flow, head, Some((status, reason)));
-                        // The answer is made elsewhere: give it the time to come back to the queue.
-                        tokio::time::sleep(Duration::from_millis(200)).await;
-                        return Some(io::ErrorKind::InvalidData.into());
-                    }
+                    Frame::Message(bytes) => (bytes, None, false),
+                    Frame::Skipped { head, status, reason } => (head, Some((status, reason)), false),
+                    Frame::Bad { head, status, reason } => (head, Some((status, reason)), true),
+                };
+                // Never closed: it is ours.
+                let Ok(place) = places.clone().acquire_owned().await else { return None };
+                (spoken, begun) = (true, Instant::now());
+                self.events.received(flow, bytes, broken, place);
+                if lost {
+                    // The answer is made elsewhere: give it the time to come back to the queue.
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                    return Some(io::ErrorKind::InvalidData.into());
                 }
             }
         }

@@ -72,6 +72,18 @@ impl Setup {
         self.dir.path()
     }
 
+    /// Listens on every IPv4 address. The port is below those that the kernel hands out: no other socket of the
+    /// run, at whatever address, may have it.
+    pub fn on_every_address(mut self) -> Setup {
+        let ports = (0..200).map(|n| 12_000 + ((std::process::id() + n * 37) % 20_000) as u16);
+        let free = |port: &u16| {
+            UdpSocket::bind(("0.0.0.0", *port)).is_ok() && TcpListener::bind(("0.0.0.0", *port)).is_ok()
+        };
+        let port = ports.into_iter().find(free).expect("a free port");
+        self.addr.set_port(port);
+        self.set("sip.listen", &format!("[\"udp:0.0.0.0:{port}\", \"tcp:0.0.0.0:{port}\"]"))
+    }
+
     /// Where it will listen.
     pub fn addr(&self) -> SocketAddr {
         self.addr
