@@ -31,7 +31,8 @@ fn main() -> ExitCode {
     let file = arguments.config.or_else(|| Path::new(DEFAULT_FILE).exists().then(|| DEFAULT_FILE.into()));
     let name = file.as_ref().map_or("built-in defaults".into(), |f| f.display().to_string());
     // What is not Unicode cannot be a value of ours.
-    let env = || std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+    let env =
+        || std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
     let read = move || Config::load(file.as_deref(), env());
     let (config, warnings) = match read() {
         Ok(loaded) => loaded,

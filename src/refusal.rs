@@ -37,6 +37,8 @@ refusals! {
     SCHEME = 416 "Unsupported URI Scheme";
     BUSY_SENDER = 480 "Too Many Messages, Slow Down";
     OWN_COPY = 480 "Loop Detected";
+    MAILBOX_FULL = 480 "Mailbox Full";
+    NOBODY_THERE = 480 "Nobody There to Take It";
     NOT_ALLOWED = 603 "Not Allowed";
     NOT_A_MEMBER = 603 "Not a Member of This Room";
     ROOM_EXISTS = 603 "Room already exists";

@@ -20,15 +20,16 @@ use crate::chat::ids::Ids;
 use crate::chat::shard::{Event, Input, Settings, Shard};
 use crate::config::{Config, ConfigError, Level, LogFormat};
 use crate::edge::control::{ControlSocket, SocketLimits};
-use crate::edge::driver::{Driver, Gauges, House, Inbox, Mail, StreamsToShards};
+use crate::edge::driver::{Driver, Gauges, House, Inbox, Mail, NewRequest, Served, StreamsToShards};
+use crate::edge::tasks::Serving;
 use crate::edge::transport::tcp::Streams;
 use crate::edge::transport::udp;
 use crate::edge::uas::Uas;
 use crate::refusal::Fault;
 use crate::service::clock::Clock;
-use crate::service::delivery::{Delivery, Report};
+use crate::service::delivery::{Delivery, Report, Wires};
 use crate::service::domains::Domains;
-use crate::service::focus::{Focus, Rules, TOLD_AGAIN};
+use crate::service::focus::{Focus, Rules, TOLD_AGAIN, Turns};
 use crate::service::identity::Identity;
 use crate::service::ratelimit::{Once, RateLimit};
 use crate::service::registrar::{Flows, Listening, Registrar};
@@ -99,8 +100,9 @@ fn start_log(config: &Config) -> SetLevel {
 // ── start ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 fn lock_data_dir(dir: &Path) -> Result<Flock<File>, Fault> {
-    std::fs::create_dir_all(dir)
-        .map_err(|error| Fault::Internal(format!("cannot make the data directory {}: {error}", dir.display())))?;
+    std::fs::create_dir_all(dir).map_err(|error| {
+        Fault::Internal(format!("cannot make the data directory {}: {error}", dir.display()))
+    })?;
     let path = dir.join("imcd.lock");
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
     let file = file.map_err(|error| Fault::Internal(format!("cannot open {}: {error}", path.display())))?;
@@ -133,6 +135,7 @@ struct Rooms {
     uas: Arc<Uas>,
     delivery: Arc<Delivery>,
     registrar: Arc<Registrar>,
+    focus: Arc<Focus>,
     store: Store,
     inboxes: Arc<Vec<Inbox>>,
     runtime: tokio::runtime::Handle,
@@ -143,19 +146,38 @@ impl House for Rooms {
         self.uas.screen(message, flow, tag)
     }
 
-    fn request(&self, shard: usize, key: TxKey, flow: Flow, bytes: Bytes, tag: String) {
-        let (uas, inboxes) = (self.uas.clone(), self.inboxes.clone());
+    fn request(&self, shard: usize, key: TxKey, request: NewRequest) -> Option<Serving<Served>> {
+        let uas = self.uas.clone();
+        let NewRequest { flow, bytes, tag } = request;
+        let never_blocks = uas.never_blocks(&bytes, &flow);
+        let serving = Box::pin(async move { uas.serve(&bytes, flow, &tag).await });
+        if never_blocks {
+            return Some(serving);
+        }
+        let inboxes = self.inboxes.clone();
         self.runtime.spawn(async move {
-            if let Some((bytes, keep)) = uas.serve(&bytes, flow, &tag).await {
+            if let Some((bytes, keep)) = serving.await {
                 inboxes[shard].push(Mail::Respond { key, bytes, keep });
             }
         });
+        None
     }
 
     fn event(&self, shard: usize, event: Event) {
-        if let Some(Report::Unbound { account, contact }) = self.delivery.event(shard, event) {
-            let registrar = self.registrar.clone();
-            self.runtime.spawn_blocking(move || registrar.unbound(account, contact));
+        match self.delivery.event(shard, event) {
+            Some(Report::Unbound { account, contact }) => {
+                let registrar = self.registrar.clone();
+                self.runtime.spawn_blocking(move || registrar.unbound(account, contact));
+            }
+            Some(Report::NoticeLost { account, room }) => {
+                let focus = self.focus.clone();
+                self.runtime.spawn(async move {
+                    if let Err(fault) = focus.notice_lost(account, &room).await {
+                        warn!(%fault, "an invitation that failed was not withdrawn");
+                    }
+                });
+            }
+            None => {}
         }
     }
 
@@ -194,9 +216,18 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         let inboxes = inboxes.clone();
         Box::new(move |shard: usize, input: Input| inboxes[shard].push(Mail::Shard(input)))
     };
+    let hurry = {
+        let inboxes = inboxes.clone();
+        Box::new(move |shard: usize| {
+            let (done, settled) = tokio::sync::oneshot::channel();
+            inboxes[shard].push(Mail::Positions(done));
+            settled
+        })
+    };
     let start = char::from(config.imc.imc_cmd_start_char.byte()).to_string();
     let room_max = config.offline.room_max;
-    let delivery = Delivery::start(tell, shards, ids, store.clone(), clock, room_max, start.clone())?;
+    let delivery =
+        Delivery::start(Wires { tell, hurry, shards }, ids, store.clone(), clock, room_max, start.clone())?;
     let domains = Arc::new(Domains::new(&config));
     let identity = Arc::new(Identity::new(&config, domains.clone(), store.clone(), clock)?);
     let flows = Arc::new(StreamFlows::default());
@@ -238,9 +269,14 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         rate: RateLimit::default(),
         told: Once::per(TOLD_AGAIN),
         knocks: Once::per(KNOCK_AGAIN),
+        turns: Turns::default(),
     });
-    let relay =
-        Arc::new(Relay { store: store.clone(), delivery: delivery.clone(), focus: focus.clone() });
+    let relay = Arc::new(Relay {
+        store: store.clone(),
+        delivery: delivery.clone(),
+        registrar: registrar.clone(),
+        focus: focus.clone(),
+    });
     let timers = timers(&config);
     let uas = Arc::new(Uas {
         identity: identity.clone(),
@@ -259,6 +295,7 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         uas,
         delivery: delivery.clone(),
         registrar: registrar.clone(),
+        focus: focus.clone(),
         store: store.clone(),
         inboxes: inboxes.clone(),
         runtime: runtime.clone(),
@@ -296,6 +333,7 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
             ids,
             clock,
             gauges: gauge,
+            runtime: runtime.clone(),
         };
         threads.push(driver.start()?);
     }
@@ -346,7 +384,8 @@ fn bind(config: &Config, shards: usize) -> Result<Bound, Fault> {
         let address = match listener.transport {
             Transport::Udp => {
                 let bound = udp::bind(listener.addr, shards).map_err(failed)?;
-                let address = bound.first().map(std::net::UdpSocket::local_addr).transpose().map_err(failed)?;
+                let address =
+                    bound.first().map(std::net::UdpSocket::local_addr).transpose().map_err(failed)?;
                 for (mine, socket) in sockets.iter_mut().zip(bound) {
                     mine.push(Some(socket));
                 }
@@ -501,7 +540,8 @@ fn reload(server: &Server, reread: &Reread, set_level: &SetLevel) {
         warn!("{key} has changed and takes effect after a restart");
     }
     set_level(now.log.level);
-    *server.focus.rules.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(Rules::new(&now));
+    *server.focus.rules.write().unwrap_or_else(std::sync::PoisonError::into_inner) =
+        Arc::new(Rules::new(&now));
     server.delivery.set_room_max(now.offline.room_max);
     server.delivery.tell_all(|| Input::CopyToSender(now.delivery.copy_to_sender));
     *config = now;

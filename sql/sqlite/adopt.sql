@@ -27,15 +27,17 @@ UPDATE account SET mailbox =
 
 -- Their rooms have moved on: a version judged before is stale.
 UPDATE conversation SET version = version + 1 WHERE kind = 1 AND (version = 0 OR id IN
-    (SELECT r.conversation FROM {members} m JOIN {rooms} r
-        ON 'sip:' || r.name || '@' || r.domain = m.room COLLATE NOCASE WHERE m.account IS NULL));
+    (SELECT r.conversation FROM {members} m CROSS JOIN {rooms} r
+        ON r.name = substr(m.room, 5, instr(m.room, '@') - 5) COLLATE NOCASE
+       AND r.domain = substr(m.room, instr(m.room, '@') + 1) COLLATE NOCASE
+        WHERE m.account IS NULL));
 
 -- A member sees the log from now on, unless he saw it already.
 INSERT OR IGNORE INTO span (account, conversation, since)
     SELECT a.id, r.conversation, :head + 1
     FROM {members} m
-    JOIN account a ON a.username = m.username AND a.domain = m.domain
-    JOIN {rooms} r ON r.name = substr(m.room, 5, instr(m.room, '@') - 5) COLLATE NOCASE
+    CROSS JOIN account a ON a.username = m.username AND a.domain = m.domain
+    CROSS JOIN {rooms} r ON r.name = substr(m.room, 5, instr(m.room, '@') - 5) COLLATE NOCASE
                   AND r.domain = substr(m.room, instr(m.room, '@') + 1) COLLATE NOCASE
     WHERE m.account IS NULL AND (m.flag & 4) = 0 AND NOT EXISTS
         (SELECT 1 FROM span s WHERE s.account = a.id AND s.conversation = r.conversation AND s.until IS NULL);
@@ -45,6 +47,8 @@ UPDATE {members} SET account =
 
 -- Who was taken out by a peer sees nothing further.
 UPDATE span SET until = :head WHERE until IS NULL AND NOT EXISTS
-    (SELECT 1 FROM {rooms} r JOIN {members} m
-        ON m.room = 'sip:' || r.name || '@' || r.domain COLLATE NOCASE AND m.account = span.account
-        WHERE r.conversation = span.conversation AND (m.flag & 4) = 0);
+    (SELECT 1 FROM {rooms} r CROSS JOIN account a CROSS JOIN {members} m
+        WHERE r.conversation = span.conversation AND a.id = span.account
+          AND m.room = 'sip:' || r.name || '@' || r.domain COLLATE NOCASE
+          AND m.username = a.username COLLATE NOCASE AND m.domain = a.domain COLLATE NOCASE
+          AND (m.flag & 4) = 0);

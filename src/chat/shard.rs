@@ -106,12 +106,12 @@ pub enum Event {
     Page { slot: u32, id: u64, account: AccountId, after: Seq, skips: Option<Skips> },
     /// A contact said 404, 405 or 410: it is not used until it registers anew.
     Unbound { account: AccountId, contact: Arc<str> },
-    /// A device does not get an entry.
-    GaveUp { account: AccountId, device: DeviceKey, seq: Seq, status: u16 },
+    /// A device does not get an entry. `notice`: the room, if it was a word of a room.
+    GaveUp { account: AccountId, device: DeviceKey, seq: Seq, status: u16, notice: Option<Aor> },
     /// A route refused us as a proxy of strangers would: somebody should look.
     RouteRefused { aor: Aor, status: u16 },
-    /// A device took an entry.
-    Taken { account: AccountId, seq: Seq, status: u16 },
+    /// A contact answered a direct message, finally; status 0: in silence.
+    Answered { account: AccountId, contact: Arc<str>, seq: Seq, status: u16 },
 }
 
 /// Messages to send, packed: one buffer, no allocation each.
@@ -161,6 +161,19 @@ pub struct Counters {
     pub asides_lost: u64,
     /// Taken with 202 by a route: stored there.
     pub stored_elsewhere: u64,
+}
+
+impl std::ops::AddAssign for Counters {
+    fn add_assign(&mut self, other: Counters) {
+        self.sent += other.sent;
+        self.retransmitted += other.retransmitted;
+        self.delivered += other.delivered;
+        self.gave_up += other.gave_up;
+        self.timed_out += other.timed_out;
+        self.strays += other.strays;
+        self.asides_lost += other.asides_lost;
+        self.stored_elsewhere += other.stored_elsewhere;
+    }
 }
 
 /// Who listens to a conversation.
@@ -423,7 +436,7 @@ impl Shard {
                 }
                 Fire::TimedOut => {
                     self.counters.timed_out += 1;
-                    self.silence(now, slot, false);
+                    self.silence(now, slot, false, events);
                 }
             }
         }

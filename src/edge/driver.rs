@@ -16,6 +16,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use tracing::{debug, error};
 
+use super::tasks::{Serving, TaskId, Tasks};
 use super::transport::tcp::{StreamEvents, Streams};
 use super::transport::{local_towards, plain, udp};
 use crate::chat::ids::{Branch, Ids};
@@ -37,9 +38,21 @@ const WAKE: u64 = u64::MAX;
 pub enum Mail {
     Shard(Input),
     /// The answer to a request; `keep`: what the endpoint remembers of it.
-    Respond { key: TxKey, bytes: Bytes, keep: Keep },
+    Respond {
+        key: TxKey,
+        bytes: Bytes,
+        keep: Keep,
+    },
     /// A message that came over a stream.
-    Stream { flow: Flow, bytes: Bytes, broken: Option<(u16, &'static str)> },
+    Stream {
+        flow: Flow,
+        bytes: Bytes,
+        broken: Option<(u16, &'static str)>,
+    },
+    /// Hand in the positions now, and say when that is done.
+    Positions(tokio::sync::oneshot::Sender<()>),
+    /// A request that is served here can go on.
+    Poll(TaskId),
     Stop,
 }
 
@@ -65,19 +78,30 @@ impl Inbox {
         }
     }
 
-    fn take(&self, into: &mut Vec<Mail>) {
+    pub(super) fn take(&self, into: &mut Vec<Mail>) {
         let _ = self.wake.read();
         self.woken.store(false, Ordering::Release);
         std::mem::swap(&mut *self.mail.lock().unwrap_or_else(PoisonError::into_inner), into);
     }
 }
 
+/// A request as it came in.
+pub struct NewRequest {
+    pub flow: Flow,
+    pub bytes: Bytes,
+    pub tag: String,
+}
+
+/// The answer to a request; `None`: there is none.
+pub type Served = Option<(Bytes, Keep)>;
+
 /// What the thread hands to the floors below and above it. All calls return at once.
 pub trait House: Send + Sync + 'static {
     /// A request that may be refused without looking anything up: the answer, or `None`.
     fn screen(&self, message: &Message<'_>, flow: &Flow, tag: &str) -> Option<Bytes>;
-    /// A new request. It is answered through `shard`'s inbox; `tag` goes into To.
-    fn request(&self, shard: usize, key: TxKey, flow: Flow, bytes: Bytes, tag: String);
+    /// A new request; `tag` goes into To. Given back, it is served on this thread; else it is answered through
+    /// `shard`'s inbox.
+    fn request(&self, shard: usize, key: TxKey, request: NewRequest) -> Option<Serving<Served>>;
     fn event(&self, shard: usize, event: Event);
     fn positions(&self, moved: Vec<(AccountId, DeviceKey, Seq)>);
 }
@@ -103,6 +127,7 @@ pub struct Driver {
     pub ids: Ids,
     pub clock: Clock,
     pub gauges: Arc<Gauges>,
+    pub runtime: tokio::runtime::Handle,
 }
 
 impl Driver {
@@ -121,6 +146,9 @@ impl Driver {
     }
 
     fn run(mut self) -> io::Result<()> {
+        // What is served here may wait for the runtime's timers.
+        let runtime = self.runtime.clone();
+        let _runtime = runtime.enter();
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let inboxes = self.inboxes.clone();
         epoll.add(inboxes[self.index].wake.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, WAKE))?;
@@ -135,6 +163,7 @@ impl Driver {
             out: Outgoing::default(),
             events: Vec::new(),
             transmits: Vec::new(),
+            tasks: Tasks::new(inboxes.clone(), self.index),
             closing: Vec::new(),
             mail: Vec::new(),
             moved: Vec::new(),
@@ -227,6 +256,15 @@ impl Driver {
                 self.endpoint.refuse(flow, &bytes, status, reason, &mut work.transmits);
             }
             Mail::Stream { flow, bytes, broken: None } => self.message(now, flow, bytes, work),
+            Mail::Positions(done) => {
+                self.last_positions(work);
+                // Whoever asked may have gone.
+                let _ = done.send(());
+            }
+            Mail::Poll(task) => {
+                let done = work.tasks.poll(task);
+                self.served(now, done, work);
+            }
             Mail::Stop => {}
         }
     }
@@ -299,7 +337,8 @@ impl Driver {
                 }
             }
             Received::Response(message) => {
-                let branch = message.top_via().and_then(|via| via.branch).and_then(|b| self.ids.read_branch(b));
+                let branch =
+                    message.top_via().and_then(|via| via.branch).and_then(|b| self.ids.read_branch(b));
                 if let (Some(branch), Some(status)) = (branch, message.code()) {
                     let reply = Reply { branch, status, retry_after: message.retry_after() };
                     if usize::from(branch.shard) == self.index {
@@ -317,10 +356,20 @@ impl Driver {
                     }
                     None => {
                         let bytes = owned.unwrap_or_else(|| Bytes::copy_from_slice(bytes));
-                        self.house.request(self.index, key, flow, bytes, tag.as_str().to_owned());
+                        let request = NewRequest { flow, bytes, tag: tag.as_str().to_owned() };
+                        if let Some(serving) = self.house.request(self.index, key, request) {
+                            let done = work.tasks.start(key, serving);
+                            self.served(now, done, work);
+                        }
                     }
                 }
             }
+        }
+    }
+
+    fn served(&mut self, now: Now, done: Option<(TxKey, Served)>, work: &mut Work) {
+        if let Some((key, Some((bytes, keep)))) = done {
+            self.endpoint.respond(now.at, key, bytes, keep, &mut work.transmits);
         }
     }
 
@@ -395,6 +444,7 @@ struct Work {
     out: Outgoing,
     events: Vec<Event>,
     transmits: Vec<Transmit>,
+    tasks: Tasks<TxKey, Served>,
     /// Connections to close when what was answered is on its way.
     closing: Vec<ConnId>,
     mail: Vec<Mail>,

@@ -2,5 +2,6 @@
 
 pub mod control;
 pub mod driver;
+pub mod tasks;
 pub mod transport;
 pub mod uas;

@@ -137,6 +137,16 @@ impl Uas {
         Some((self.write(&message, &flow, tag, answer), keep))
     }
 
+    /// Whether this is a post: judged by what is in memory, then waiting for the disk. Commands may read long
+    /// lists, and registrations are written and read; those are for the runtime.
+    pub fn never_blocks(&self, bytes: &Bytes, flow: &Flow) -> bool {
+        let start = self.focus.start.as_bytes();
+        let body = memchr::memmem::find(bytes, b"\r\n\r\n").map(|at| &bytes[at + 4..]);
+        bytes.starts_with(b"MESSAGE ")
+            && body.is_some_and(|body| !body.starts_with(start))
+            && !self.identity.proves_itself(flow)
+    }
+
     fn write(&self, message: &Message<'_>, flow: &Flow, tag: &str, answer: Answering) -> Bytes {
         let extra: Vec<(&str, &str)> =
             answer.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -270,7 +280,7 @@ impl Uas {
         let content_type = match content_type {
             // What cannot be read cannot be passed on either.
             Some(None) => return Err(Answering::of(400, "Bad Content-Type")),
-            Some(Some(value)) if value.is_empty() => None,
+            Some(Some("")) => None,
             Some(Some(value)) => Some(visible(value)),
             None => None,
         };

@@ -1,7 +1,10 @@
 //! The deeds of management, done with the services.
 
+use std::sync::atomic::Ordering;
+
 use super::Server;
-use crate::edge::control::{AccountInfo, Denied, Management, MemberInfo, RoomInfo, Status};
+use crate::chat::shard::Counters;
+use crate::edge::control::{AccountInfo, Denied, Management, MemberInfo, RoomInfo, Stat, Status};
 use crate::sip::digest::Ha1;
 use crate::store::Credentials;
 use crate::types::{Aor, Room};
@@ -116,6 +119,32 @@ impl Management for Server {
         })
     }
 
+    async fn server_stats(&self) -> Result<Vec<Stat>, Denied> {
+        let mut sum = Counters::default();
+        let (mut outboxes, mut open) = (0, 0);
+        for gauges in &self.gauges {
+            sum += *gauges.counters.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            outboxes += gauges.outboxes.load(Ordering::Relaxed);
+            open += gauges.open.load(Ordering::Relaxed);
+        }
+        let stats = [
+            ("active_rooms", self.store.active_rooms()),
+            ("contacts", self.registrar.count() as u64),
+            ("connections", self.streams.count() as u64),
+            ("outboxes", outboxes),
+            ("open_transactions", open),
+            ("sent", sum.sent),
+            ("retransmitted", sum.retransmitted),
+            ("delivered", sum.delivered),
+            ("stored_elsewhere", sum.stored_elsewhere),
+            ("gave_up", sum.gave_up),
+            ("timed_out", sum.timed_out),
+            ("stray_responses", sum.strays),
+            ("asides_lost", sum.asides_lost),
+        ];
+        Ok(stats.into_iter().map(|(name, value)| Stat { name, value }).collect())
+    }
+
     async fn room_list(&self, domain: Option<String>) -> Result<Vec<RoomInfo>, Denied> {
         let domain = domain.map(|domain| self.served(&domain)).transpose()?;
         let mut rooms = Vec::new();
@@ -135,6 +164,8 @@ impl Management for Server {
         let room = self.room(&room)?;
         let invited = room.members.iter().filter(|member| !room.hears(&member.who));
         let all = room.listed().into_iter().chain(invited);
-        Ok(all.map(|member| MemberInfo { user: member.who.to_string(), role: member.role().word() }).collect())
+        Ok(all
+            .map(|member| MemberInfo { user: member.who.to_string(), role: member.role().word() })
+            .collect())
     }
 }

@@ -3,13 +3,14 @@
 //! Prevents that a slow store, a slow device or a long absence holds up anybody else: shards never wait, pages are
 //! read by threads of their own, one page an outbox at a time. Never renders, never times.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tracing::{info, warn};
 
 use super::clock::Clock;
@@ -27,9 +28,22 @@ const PAGE: usize = 64;
 const READERS: usize = 2;
 /// After a store that could not be read.
 const RETRY: Duration = Duration::from_millis(500);
+/// Answers kept for those who have not asked yet.
+const EARLY: usize = 4096;
 
 /// Puts an input into a shard's inbox.
 pub type Tell = Box<dyn Fn(usize, Input) + Send + Sync>;
+
+/// Asks a shard to hand in its positions; resolves when they are in the store's hands.
+pub type Hurry = Box<dyn Fn(usize) -> tokio::sync::oneshot::Receiver<()> + Send + Sync>;
+
+/// How the shards' threads are reached.
+pub struct Wires {
+    pub tell: Tell,
+    pub hurry: Hurry,
+    /// How many there are.
+    pub shards: usize,
+}
 
 /// A page that somebody waits for.
 struct Ask {
@@ -43,6 +57,7 @@ struct Ask {
 
 pub struct Delivery {
     tell: Tell,
+    hurry: Hurry,
     shards: usize,
     ids: Ids,
     store: Store,
@@ -52,30 +67,43 @@ pub struct Delivery {
     room_max: AtomicU32,
     /// Command character, for the words that name a command.
     start: String,
-    gave_up: AtomicU64,
-    /// Those who wait for a device to take a direct message.
-    waiting: Mutex<HashMap<(AccountId, Seq), tokio::sync::oneshot::Sender<u16>>>,
+    answers: Mutex<Answers>,
+}
+
+/// How one contact answered a direct message; status 0: in silence.
+pub type DirectAnswer = (Arc<str>, u16);
+
+/// Answers to direct messages on their way to the sender's request.
+#[derive(Default)]
+struct Answers {
+    waiting: HashMap<(AccountId, Seq), UnboundedSender<DirectAnswer>>,
+    /// Answers that came before anybody asked: a phone can be faster than the task that committed.
+    early: VecDeque<((AccountId, Seq), DirectAnswer)>,
 }
 
 /// The whole of what a shard's thread reports, apart from pages.
 pub enum Report {
     /// A binding is not used until it registers anew.
     Unbound { account: AccountId, contact: Arc<str> },
+    /// A device does not get what this room has told it.
+    NoticeLost { account: AccountId, room: Aor },
 }
 
 impl Delivery {
+    /// `room_max`: `offline.room_max`. `start`: the command character.
     pub fn start(
-        tell: Tell,
-        shards: usize,
+        wires: Wires,
         ids: Ids,
         store: Store,
         clock: Clock,
         room_max: u32,
         start: String,
     ) -> Result<Arc<Delivery>, Fault> {
+        let Wires { tell, hurry, shards } = wires;
         let (asks, inbox) = channel();
         let delivery = Arc::new(Delivery {
             tell,
+            hurry,
             shards,
             ids,
             store,
@@ -83,8 +111,7 @@ impl Delivery {
             asks,
             room_max: AtomicU32::new(room_max),
             start,
-            gave_up: AtomicU64::new(0),
-            waiting: Mutex::default(),
+            answers: Mutex::default(),
         });
         let inbox = Arc::new(Mutex::new(inbox));
         for reader in 0..READERS {
@@ -105,11 +132,6 @@ impl Delivery {
         self.room_max.store(room_max, Ordering::Relaxed);
     }
 
-    /// Entries that a device did not get for good.
-    pub fn gave_up(&self) -> u64 {
-        self.gave_up.load(Ordering::Relaxed)
-    }
-
     /// A commit is durable: everybody who listens hears of it.
     pub fn announce(&self, news: Announcement) {
         let news = Arc::new(news);
@@ -127,7 +149,12 @@ impl Delivery {
 
     /// These are now all ways to an account. `fresh`: keys of contacts that have just shown that they are there.
     /// Routes live on the first shard, so that the next hop's state is one.
-    pub fn reach(&self, account: AccountId, contacts: Vec<Contact>, fresh: Vec<Arc<str>>) -> Result<(), Fault> {
+    pub fn reach(
+        &self,
+        account: AccountId,
+        contacts: Vec<Contact>,
+        fresh: Vec<Arc<str>>,
+    ) -> Result<(), Fault> {
         let view = self.store.view(account)?;
         let furthest = view.devices.iter().map(|(_, position, _)| *position).fold(view.base, Seq::max);
         let positions: Vec<(DeviceKey, Seq)> =
@@ -153,6 +180,12 @@ impl Delivery {
         (self.tell)(self.shard_of(account), Input::Alive { account, source });
     }
 
+    /// Resolves when what the account's devices have taken so far is known to the store.
+    pub async fn settled(&self, account: AccountId) {
+        // A shard that is gone has handed in everything.
+        let _ = (self.hurry)(self.shard_of(account)).await;
+    }
+
     /// Says something to the device that asked, else to all of the account's.
     pub fn aside(&self, account: AccountId, source: Option<SocketAddr>, aside: Aside) {
         let aside = Arc::new(aside);
@@ -163,14 +196,21 @@ impl Delivery {
         }
     }
 
-    /// Resolves with the status that the first device takes this direct message with. To be asked before the
-    /// message is committed could be announced: `seq` is known only after, so a taken one may be missed; the
-    /// caller waits with a deadline anyway.
-    pub fn taken(&self, account: AccountId, seq: Seq) -> tokio::sync::oneshot::Receiver<u16> {
-        let (tell, hear) = tokio::sync::oneshot::channel();
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.retain(|_, known| !known.is_closed());
-        waiting.insert((account, seq), tell);
+    /// The answers of the contacts of `account` to a direct message, those that came already first. The sender
+    /// of them goes when the receiver does.
+    pub fn answers(&self, account: AccountId, seq: Seq) -> UnboundedReceiver<DirectAnswer> {
+        let (tell, hear) = unbounded_channel();
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.early.retain(|(key, answer)| {
+            let ours = *key == (account, seq);
+            if ours {
+                // The receiver is in our hands.
+                let _ = tell.send(answer.clone());
+            }
+            !ours
+        });
+        answers.waiting.retain(|_, known| !known.is_closed());
+        answers.waiting.insert((account, seq), tell);
         hear
     }
 
@@ -183,19 +223,25 @@ impl Delivery {
                 None
             }
             Event::Unbound { account, contact } => Some(Report::Unbound { account, contact }),
-            Event::GaveUp { account, device, seq, status } => {
-                self.gave_up.fetch_add(1, Ordering::Relaxed);
+            Event::GaveUp { account, device, seq, status, notice } => {
                 info!(account = account.0, %device, seq = seq.0, status, "a device does not get this message");
-                None
+                notice.map(|room| Report::NoticeLost { account, room })
             }
             Event::RouteRefused { aor, status } => {
                 warn!(address = %aor, status, "the outbound proxy refuses messages to this address");
                 None
             }
-            Event::Taken { account, seq, status } => {
-                let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(tell) = waiting.remove(&(account, seq)) {
-                    let _ = tell.send(status);
+            Event::Answered { account, contact, seq, status } => {
+                let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+                match answers.waiting.get(&(account, seq)) {
+                    // Whoever has stopped waiting has been answered.
+                    Some(tell) => drop(tell.send((contact, status))),
+                    None => {
+                        answers.early.push_back(((account, seq), (contact, status)));
+                        if answers.early.len() > EARLY {
+                            answers.early.pop_front();
+                        }
+                    }
                 }
                 None
             }
@@ -289,6 +335,9 @@ mod tests {
             earlier(120, "#"),
             "*** 120 earlier messages are not shown. Send #history to read what was said."
         );
-        assert_eq!(earlier(1, "!"), "*** 1 earlier message is not shown. Send !history to read what was said.");
+        assert_eq!(
+            earlier(1, "!"),
+            "*** 1 earlier message is not shown. Send !history to read what was said."
+        );
     }
 }

@@ -89,9 +89,16 @@ mod tests {
         let (config, _) = Config::from_toml("test", toml).unwrap();
         let domains = Domains::new(&config);
         let local: IpAddr = "192.0.2.7".parse().unwrap();
-        for ours in
-            ["example.org", "EXAMPLE.ORG", "chat.example.org", "127.0.0.1", "[::1]", "[0:0::1]", "sip.example.net", "192.0.2.7"]
-        {
+        for ours in [
+            "example.org",
+            "EXAMPLE.ORG",
+            "chat.example.org",
+            "127.0.0.1",
+            "[::1]",
+            "[0:0::1]",
+            "sip.example.net",
+            "192.0.2.7",
+        ] {
             assert_eq!(domains.canonical(ours, local), Some("Example.org"), "{ours}");
         }
         assert_eq!(domains.canonical("B.example", local), Some("b.example"));

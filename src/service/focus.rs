@@ -4,6 +4,7 @@
 //! room has moved on meanwhile: then it is judged again. Prevents that anything of somebody removed lands after
 //! his removal, and that anybody is left without an answer. Never holds a lock while it waits.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -22,16 +23,16 @@ use crate::chat::decide::{self, Actor, Ctx, Decision, Facts, Refused, Wants, Who
 use crate::chat::dialect::{Dialect, Voice};
 use crate::chat::history::{LocalTime, Said, history, not_text};
 use crate::chat::render::Aside;
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::refusal::{Fault, Refusal};
 use crate::store::Store;
 use crate::types::{
-    Accepted, Answer, Aor, Commit, Committed, DeviceKey, EntryKind, Flow, NewEntry, Place, Room, RoomStep,
-    UnixMs,
+    Accepted, AccountId, Answer, Aor, Commit, Committed, DeviceKey, EntryKind, Flow, NewEntry, Place, Room,
+    RoomStep, UnixMs,
 };
 
-/// A room that changes so often while one request is judged has to wait.
-const JUDGEMENTS: usize = 32;
+/// A request that finds its room changed so often gives up.
+const JUDGEMENTS: usize = 64;
 
 /// A MESSAGE that somebody known sent to one of our addresses, as the doors hand it in.
 #[derive(Clone)]
@@ -102,6 +103,10 @@ pub struct Rules {
     pub always_ok: bool,
     pub extra_hdrs: Arc<str>,
     pub expire_time: u32,
+    /// `offline.enabled`.
+    pub offline: bool,
+    /// `offline.max_messages`.
+    pub max_messages: u32,
     pub member_max: usize,
     pub posts_per_s: u32,
 }
@@ -112,14 +117,12 @@ impl Rules {
         Rules {
             create_on_join: config.imc.create_on_join,
             check_on_create: config.imc.check_on_create,
-            who_may_create: match config.imc.who_may_create {
-                config::WhoMayCreate::Everybody => WhoMayCreate::Everybody,
-                config::WhoMayCreate::Accounts => WhoMayCreate::Accounts,
-                config::WhoMayCreate::Admins => WhoMayCreate::Admins,
-            },
+            who_may_create: config.imc.who_may_create,
             always_ok: config.imc.always_ok,
             extra_hdrs: extra.into(),
             expire_time: config.offline.expire_time,
+            offline: config.offline.enabled,
+            max_messages: config.offline.max_messages,
             member_max: config.limits.member_max,
             posts_per_s: config.limits.posts_per_s,
         }
@@ -145,6 +148,25 @@ pub struct Focus {
     pub rate: RateLimit<Aor>,
     pub told: Once<(Aor, Aor, u16, &'static str)>,
     pub knocks: Once<(Aor, Aor)>,
+    pub turns: Turns,
+}
+
+/// Commands to one room are decided one after another: a thousand who join at once would otherwise spend their
+/// time judging each other's stale snapshots. A queue, not a lock on state: posts do not wait in it.
+pub struct Turns(Vec<tokio::sync::Mutex<()>>);
+
+impl Default for Turns {
+    fn default() -> Turns {
+        Turns((0..1024).map(|_| tokio::sync::Mutex::new(())).collect())
+    }
+}
+
+impl Turns {
+    async fn of(&self, room: &Aor) -> tokio::sync::MutexGuard<'_, ()> {
+        let mut hasher = DefaultHasher::new();
+        room.hash(&mut hasher);
+        self.0[hasher.finish() as usize % self.0.len()].lock().await
+    }
 }
 
 impl Focus {
@@ -231,13 +253,22 @@ impl Focus {
     /// Typing notices and receipts: answered, never shown, stored or taken for a command.
     fn automatic(&self, said: &Incoming) -> Result<Reply, Fault> {
         let Some(room) = self.room(&said.target)? else {
-            return Ok(if self.is_manager(&said.target) { Reply::ok() } else { Refusal::NO_SUCH_USER.into() });
+            return Ok(if self.is_manager(&said.target) {
+                Reply::ok()
+            } else {
+                Refusal::NO_SUCH_USER.into()
+            });
         };
         let belongs = room.read().unwrap_or_else(PoisonError::into_inner).hears(&said.speaker.aor);
         Ok(if belongs { Reply::ok() } else { Refusal::NOT_A_MEMBER.into() })
     }
 
-    fn ctx<'a>(&'a self, said: &Incoming, rules: &Rules, served: &'a (dyn Fn(&str) -> bool + Sync)) -> Ctx<'a> {
+    fn ctx<'a>(
+        &'a self,
+        said: &Incoming,
+        rules: &Rules,
+        served: &'a (dyn Fn(&str) -> bool + Sync),
+    ) -> Ctx<'a> {
         let now = self.clock.wall();
         Ctx {
             dialect: self.dialect,
@@ -271,8 +302,11 @@ impl Focus {
             let ctx = self.ctx(said, &rules, &served);
             let judged = {
                 let room = cell.read().unwrap_or_else(PoisonError::into_inner);
-                decide::may_post(&room, &said.speaker.aor, &ctx)
-                    .map(|()| RoomStep { address: room.address.clone(), version: room.version, changes: Vec::new() })
+                decide::may_post(&room, &said.speaker.aor, &ctx).map(|()| RoomStep {
+                    address: room.address.clone(),
+                    version: room.version,
+                    changes: Vec::new(),
+                })
             };
             let step = match judged {
                 Ok(step) => step,
@@ -298,8 +332,7 @@ impl Focus {
                 hops: ctx.hops,
                 private: said.private,
             };
-            let commit =
-                Commit { room: Some(step), entries: vec![entry], accepted: Some(said.accepted) };
+            let commit = Commit { room: Some(step), entries: vec![entry], accepted: Some(said.accepted) };
             match self.store.commit(commit).await? {
                 Committed::Done { .. } => return Ok(Reply::accepted()),
                 Committed::Repeat(answer) => return Ok(answer.into()),
@@ -321,6 +354,7 @@ impl Focus {
             foreign: said.speaker.foreign,
             source: said.source.clone(),
         };
+        let _turn = self.turns.of(&address).await;
         for _ in 0..JUDGEMENTS {
             let cell = self.room(&address)?;
             let makes_rooms = matches!(command.deed, Deed::Create { .. } | Deed::Join);
@@ -336,9 +370,7 @@ impl Focus {
                     let verdict = decide::decide(Some(&room), &address, &actor, command, &ctx, &facts);
                     (verdict, room.version, room.address.clone())
                 }
-                None => {
-                    (decide::decide(None, &address, &actor, command, &ctx, &facts), 0, address.clone())
-                }
+                None => (decide::decide(None, &address, &actor, command, &ctx, &facts), 0, address.clone()),
             };
             let step = |changes| Some(RoomStep { address: room_address.clone(), version, changes });
             let accepted = |status| Some(Accepted { answer: Answer { status }, ..said.accepted });
@@ -405,7 +437,8 @@ impl Focus {
     fn whom(&self, said: &Incoming, user: &Aor) -> Result<Whom, Fault> {
         if !self.domains.served().iter().any(|domain| domain.eq_ignore_ascii_case(user.host())) {
             // Only who has shown that he is of ours, or whom a peer vouches for, may make us write abroad (spec §3).
-            let may = self.reaches_abroad && (said.speaker.proof.is_some() || said.speaker.trusted || !self.closed_house);
+            let may = self.reaches_abroad
+                && (said.speaker.proof.is_some() || said.speaker.trusted || !self.closed_house);
             return Ok(if may { Whom::Foreign } else { Whom::Barred });
         }
         if self.is_manager(user) || self.room(user)?.is_some() {
@@ -521,6 +554,16 @@ impl Focus {
             self.give_up_invitation(&address, &who).await?;
         }
         Ok(())
+    }
+
+    /// The only device of somebody does not get what a room has told it: if that was an invitation, it has failed.
+    /// With several devices another one may have it; then the invitation lives on until it expires.
+    pub async fn notice_lost(&self, account: AccountId, room: &Aor) -> Result<(), Fault> {
+        let Some(who) = self.store.address(account)? else { return Ok(()) };
+        if self.registrar.ways(&who).len() > 1 {
+            return Ok(());
+        }
+        self.give_up_invitation(room, &who).await
     }
 
     async fn give_up_invitation(&self, address: &Aor, who: &Aor) -> Result<(), Fault> {

@@ -48,7 +48,10 @@ pub struct Proof {
 #[derive(Debug)]
 pub enum Denial {
     /// 401 with a challenge for this realm.
-    Challenge { realm: String, stale: bool },
+    Challenge {
+        realm: String,
+        stale: bool,
+    },
     Refused(Refusal),
     Fault(Fault),
 }
@@ -67,7 +70,12 @@ pub struct Identity {
 }
 
 impl Identity {
-    pub fn new(config: &Config, domains: Arc<Domains>, store: Store, clock: Clock) -> Result<Identity, Fault> {
+    pub fn new(
+        config: &Config,
+        domains: Arc<Domains>,
+        store: Store,
+        clock: Clock,
+    ) -> Result<Identity, Fault> {
         let algorithms = config.auth.algorithms.iter().map(|algorithm| match algorithm {
             config::Algorithm::Md5 => Algorithm::Md5,
             config::Algorithm::Sha256 => Algorithm::Sha256,
@@ -88,6 +96,11 @@ impl Identity {
 
     pub fn is_trusted(&self, ip: IpAddr) -> bool {
         self.trusted.iter().any(|range| range.contains(ip))
+    }
+
+    /// Whoever sends from there has to show credentials, which may have to be looked up.
+    pub fn proves_itself(&self, flow: &Flow) -> bool {
+        self.required && !self.is_trusted(flow.remote.ip())
     }
 
     /// The realm that an account's password is hashed for.

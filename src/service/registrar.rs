@@ -86,7 +86,7 @@ impl Registrar {
         config: &Config,
         store: Store,
         delivery: Arc<Delivery>,
-            flows: Arc<dyn Flows>,
+        flows: Arc<dyn Flows>,
         clock: Clock,
         listening: Vec<Listening>,
     ) -> Registrar {
@@ -121,7 +121,8 @@ impl Registrar {
     pub fn restore(&self) -> Result<(), Fault> {
         let now = self.clock.steady();
         for (who, id, stored) in self.store.all_bindings()? {
-            let bindings: Vec<Binding> = stored.iter().filter_map(|stored| Binding::from_json(&stored.data)).collect();
+            let bindings: Vec<Binding> =
+                stored.iter().filter_map(|stored| Binding::from_json(&stored.data)).collect();
             let bindings: Vec<Binding> = bindings.into_iter().filter(|b| b.expires_at > now).collect();
             if bindings.is_empty() {
                 continue;
@@ -201,10 +202,25 @@ impl Registrar {
         known.is_some_and(|known| read(&known.state).bindings.iter().any(|b| b.expires_at > now))
     }
 
+    /// Keys of the ways to `who` that delivery has now.
+    pub fn ways(&self, who: &Aor) -> Vec<Arc<str>> {
+        let Some(known) = self.known(who) else {
+            return self.route_to(who).map(|route| route.key).into_iter().collect();
+        };
+        let state = read(&known.state);
+        self.contacts(who, &state).into_iter().map(|contact| contact.key).collect()
+    }
+
+    /// There is a way to `who` now.
+    pub fn is_reachable(&self, who: &Aor) -> bool {
+        !self.ways(who).is_empty()
+    }
+
     /// Registered contacts in all.
     pub fn count(&self) -> usize {
         let now = self.clock.steady();
-        let live = |known: &Registered| read(&known.state).bindings.iter().filter(|b| b.expires_at > now).count();
+        let live =
+            |known: &Registered| read(&known.state).bindings.iter().filter(|b| b.expires_at > now).count();
         self.accounts.iter().map(|entry| live(entry.value())).sum()
     }
 
@@ -383,7 +399,8 @@ impl Registrar {
             _ => flow.local,
         };
         // Behind a wildcard listener the address that the REGISTER came to is ours.
-        let local = if local.ip().is_unspecified() { SocketAddr::new(flow.local.ip(), local.port()) } else { local };
+        let local =
+            if local.ip().is_unspecified() { SocketAddr::new(flow.local.ip(), local.port()) } else { local };
         let transport = if matches!(dest, Dest::Udp { .. }) { Transport::Udp } else { Transport::Tcp };
         let stream = literal.filter(|_| transport == Transport::Udp && !nat && binding.path.is_empty());
         let stream = stream.and_then(|to| Some((to, self.via(Transport::Tcp, self.tcp_local(local.ip())?))));

@@ -1,29 +1,47 @@
 //! What is addressed to a person.
 //!
 //! A direct message is committed to the recipient's mailbox, then offered to his devices; the answer waits up to
-//! two seconds for one of them (spec §5.4). It is the same log and the same outboxes as for rooms.
+//! two seconds for one of them (spec §5.4). It is the same log and the same outboxes as for rooms. Prevents that a
+//! sender is told "taken" or "stored" of what was refused by every device.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::delivery::Delivery;
-use super::focus::{Focus, Incoming, Reply};
-use crate::chat::content::content;
-use crate::refusal::{Fault, Refusal};
-use crate::store::Store;
-use crate::types::{Accepted, Answer, Commit, Committed, EntryKind, NewEntry, Place};
+use tokio::time::{Instant, timeout_at};
 
-/// How long the sender's transaction waits for a device before it is told that the message is stored.
+use super::delivery::{Delivery, DirectAnswer};
+use super::focus::{Focus, Incoming, Reply};
+use super::registrar::Registrar;
+use crate::chat::content::content;
+use crate::chat::outcome::{Outcome, outcome};
+use crate::refusal::{Fault, Refusal};
+use crate::store::{Account, Store};
+use crate::types::{Accepted, Answer, Commit, Committed, EntryKind, NewEntry, Place, Seq, UnixMs};
+
+/// How long the sender's transaction waits for a device before it is told that the message is stored …
 const PATIENCE: Duration = Duration::from_secs(2);
+/// … and before it is told that nobody takes it, where nothing is stored.
+const PATIENCE_UNSTORED: Duration = Duration::from_secs(30);
 
 pub struct Relay {
     pub store: Store,
     pub delivery: Arc<Delivery>,
+    pub registrar: Arc<Registrar>,
     pub focus: Arc<Focus>,
 }
 
+/// What the devices made of a direct message.
+enum Verdict {
+    Taken,
+    /// Refused for good by all, and none is away.
+    Refused(u16),
+    /// Nobody has taken it yet.
+    Open,
+}
+
 impl Relay {
-    /// A MESSAGE to an account.
+    /// A MESSAGE to an account. `lines`: headers that are passed on.
     pub async fn hear(&self, said: &Incoming, lines: Arc<str>) -> Result<Reply, Fault> {
         if content(said.content_type.as_deref()).is_automatic() {
             return Ok(Reply::ok());
@@ -36,6 +54,20 @@ impl Relay {
         }
         let rules = self.focus.rules();
         let now = self.focus.clock.wall();
+        let known = self.store.account(&said.target)?;
+        if let Some(account) = &known {
+            let most = u64::from(rules.max_messages);
+            if self.untaken(account, now)? >= most {
+                // What was taken a moment ago may not be known yet.
+                self.delivery.settled(account.id).await;
+                if self.untaken(account, now)? >= most {
+                    return Ok(Refusal::MAILBOX_FULL.into());
+                }
+            }
+        }
+        if !rules.offline && !self.registrar.is_reachable(&said.target) {
+            return Ok(Refusal::NOBODY_THERE.into());
+        }
         let life = said.life.map_or(rules.expire_time, |life| life.min(rules.expire_time));
         let entry = NewEntry {
             place: Place::Mailbox(said.target.clone()),
@@ -60,7 +92,83 @@ impl Relay {
         };
         let account = self.store.account(&said.target)?;
         let (Some(seq), Some(account)) = (seq, account) else { return Ok(Refusal::NO_SUCH_USER.into()) };
-        let taken = tokio::time::timeout(PATIENCE, self.delivery.taken(account.id, seq)).await;
-        Ok(if matches!(taken, Ok(Ok(_))) { Reply::ok() } else { Reply::accepted() })
+        let patience = if rules.offline { PATIENCE } else { PATIENCE_UNSTORED };
+        match self.verdict(&account, seq, patience).await? {
+            Verdict::Taken => Ok(Reply::ok()),
+            Verdict::Open if rules.offline => Ok(Reply::accepted()),
+            Verdict::Open => {
+                self.store.withdraw(vec![seq]).await?;
+                Ok(Refusal::NOBODY_THERE.into())
+            }
+            Verdict::Refused(status) => {
+                self.store.withdraw(vec![seq]).await?;
+                Ok(refusal(status))
+            }
+        }
+    }
+
+    /// Direct messages that no device of an account has taken.
+    fn untaken(&self, account: &Account, now: UnixMs) -> Result<u64, Fault> {
+        let view = self.store.view(account.id)?;
+        let furthest = view.devices.iter().map(|(_, position, _)| *position).fold(view.base, Seq::max);
+        let Some(mailbox) = view.spans.iter().find(|span| span.conversation == account.mailbox) else {
+            return Ok(0);
+        };
+        self.store.count_after(mailbox, furthest, now)
+    }
+
+    /// Waits for the devices, as long as their answers can still change what the sender is told.
+    async fn verdict(&self, account: &Account, seq: Seq, patience: Duration) -> Result<Verdict, Fault> {
+        let mut answers = self.delivery.answers(account.id, seq);
+        let deadline = Instant::now() + patience;
+        let ways = self.registrar.ways(&account.address);
+        let devices = self.store.view(account.id)?.devices.len();
+        let mut refused: HashMap<Arc<str>, u16> = HashMap::new();
+        while let Ok(Some((contact, status))) = timeout_at(deadline, answers.recv()).await {
+            match weigh(&(contact.clone(), status)) {
+                Outcome::Done => return Ok(Verdict::Taken),
+                Outcome::GiveUp | Outcome::Convert | Outcome::Unbound => {
+                    refused.insert(contact, status);
+                }
+                // It is kept for him: the sender need not wait for what may take hours.
+                _ => {}
+            }
+            let all = !ways.is_empty() && ways.iter().all(|way| refused.contains_key(way));
+            if all && devices <= ways.len() {
+                return Ok(Verdict::Refused(best(refused.values().copied())));
+            }
+        }
+        Ok(Verdict::Open)
+    }
+}
+
+fn weigh((_, status): &DirectAnswer) -> Outcome {
+    if *status == 0 { Outcome::Away } else { outcome(*status, false) }
+}
+
+/// The refusal that tells the sender most: the first in the order of RFC 3261 §16.7 step 6, 6xx before all.
+fn best(statuses: impl Iterator<Item = u16>) -> u16 {
+    statuses.min_by_key(|status| if *status >= 600 { 0 } else { *status }).unwrap_or(480)
+}
+
+/// A device's refusal as the sender is told: what concerns only our way to the device is "not there" (spec §5.4).
+fn refusal(status: u16) -> Reply {
+    match status {
+        300..=399 | 401 | 403..=405 | 407 | 410 | 481..=483 => Refusal::NOBODY_THERE.into(),
+        status => Reply::of(status, "Refused by the Recipient's Phone"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sender_hears_the_refusal_that_says_most() {
+        assert_eq!(best([486, 603].into_iter()), 603);
+        assert_eq!(best([415, 488].into_iter()), 415);
+        assert_eq!(refusal(404).status, 480);
+        assert_eq!(refusal(302).status, 480);
+        assert_eq!(refusal(488).status, 488);
     }
 }

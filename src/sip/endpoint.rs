@@ -155,10 +155,9 @@ impl Endpoint {
         if message.code().is_some() {
             return Received::Response(message);
         }
-        let (Some(method), Some(via)) = (message.method(), message.top_via()) else {
-            return Received::Nothing;
-        };
-        let key = self.identity.transaction(&message, &via, method);
+        let Some(method) = message.method() else { return Received::Nothing };
+        let via = message.top_via();
+        let key = self.identity.transaction(&message, via.as_ref(), method);
         let asked = Asked { flow, message: &message, via, key };
         match method {
             // Never answered, whatever is wrong with it (RFC 3261 §17).
@@ -348,11 +347,12 @@ impl Endpoint {
 
     fn malformed(&self, flow: Flow, malformed: Malformed<'_>, out: &mut Vec<Transmit>) {
         let Some(message) = malformed.answerable else { return };
-        let (Some(method), Some(via)) = (message.method(), message.top_via()) else { return };
+        let Some(method) = message.method() else { return };
         if method == "ACK" {
             return;
         }
-        let key = self.identity.transaction(&message, &via, method);
+        let via = message.top_via();
+        let key = self.identity.transaction(&message, via.as_ref(), method);
         let asked = Asked { flow, message: &message, via, key };
         out.push(asked.answer(malformed.status, Some(malformed.reason), &self.identity.tag(key), &[]));
     }
@@ -360,7 +360,7 @@ impl Endpoint {
     /// Without effect on what it cancels (RFC 3261 §9.2): no request here can be taken back.
     fn cancel(&self, mut asked: Asked<'_, '_>, out: &mut Vec<Transmit>) {
         let live = self.config.allow.iter().find_map(|method| {
-            let meant = self.identity.transaction(asked.message, &asked.via, method);
+            let meant = self.identity.transaction(asked.message, asked.via.as_ref(), method);
             (self.pending.contains_key(&meant) || self.completed.get(meant).is_some()).then_some(meant)
         });
         let status = if live.is_some() { 200 } else { 481 };

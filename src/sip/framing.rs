@@ -19,7 +19,12 @@ pub enum Frame {
     /// The framing is lost: answer `status` if [`super::message::Message::salvage`] can read a request from
     /// `head`, and close. Nothing comes after it.
     Bad { head: Bytes, status: u16, reason: &'static str },
+    /// A message whose body is above the limit. It is skipped, the stream goes on after it: answer `status`.
+    Skipped { head: Bytes, status: u16, reason: &'static str },
 }
+
+/// A body that is longer than this is not waited for: the stream ends.
+const SKIP_MAX: usize = 16 << 20;
 
 /// See the module. One per connection.
 pub struct Framer {
@@ -32,23 +37,49 @@ pub struct Framer {
     /// A CRLF was taken that may be the first half of a keep-alive.
     half: bool,
     lost: bool,
+    /// Bytes of a body that are still to be thrown away.
+    skip: usize,
+}
+
+/// Why the message at the front is not taken.
+struct No {
+    status: u16,
+    reason: &'static str,
+    /// Length of header section and body, if the stream can go on behind them.
+    length: Option<(usize, usize)>,
+}
+
+impl From<(u16, &'static str)> for No {
+    fn from((status, reason): (u16, &'static str)) -> No {
+        No { status, reason, length: None }
+    }
 }
 
 impl Framer {
     pub fn new(limits: Limits) -> Framer {
-        Framer { limits, buffer: BytesMut::new(), searched: 0, wanted: None, half: false, lost: false }
+        Framer {
+            limits,
+            buffer: BytesMut::new(),
+            searched: 0,
+            wanted: None,
+            half: false,
+            lost: false,
+            skip: 0,
+        }
     }
 
     /// More bytes of the stream. Take all frames out before pushing again.
     pub fn push(&mut self, bytes: &[u8]) {
         if !self.lost {
-            self.buffer.extend_from_slice(bytes);
+            let skipped = self.skip.min(bytes.len());
+            self.skip -= skipped;
+            self.buffer.extend_from_slice(&bytes[skipped..]);
         }
     }
 
     /// Whether a message has begun and not ended: for the time-out on slow senders.
     pub fn has_partial(&self) -> bool {
-        !self.lost && !self.buffer.is_empty()
+        !self.lost && (self.skip > 0 || !self.buffer.is_empty())
     }
 
     /// The next frame, `None` until more bytes come.
@@ -68,7 +99,10 @@ impl Framer {
             }
             match self.measure() {
                 Ok(length) => self.wanted = Some(length?),
-                Err((status, reason)) => return Some(self.give_up(status, reason)),
+                Err(No { status, reason, length: Some((head, body)) }) => {
+                    return Some(self.skip_over(head, body, status, reason));
+                }
+                Err(No { status, reason, length: None }) => return Some(self.give_up(status, reason)),
             }
         }
         let length = self.wanted.filter(|length| *length <= self.buffer.len())?;
@@ -79,33 +113,44 @@ impl Framer {
     }
 
     /// Length of the message at the front, once its header section is complete.
-    fn measure(&mut self) -> Result<Option<usize>, (u16, &'static str)> {
+    fn measure(&mut self) -> Result<Option<usize>, No> {
         match self.buffer.first() {
             None => return Ok(None),
             // No method and no SIP-Version starts so: another protocol.
-            Some(c) if !c.is_ascii_graphic() && *c != b'\r' => return Err((400, "Not SIP")),
+            Some(c) if !c.is_ascii_graphic() && *c != b'\r' => return Err((400, "Not SIP").into()),
             Some(_) => {}
         }
         let from = self.searched.saturating_sub(3);
         let Some(hit) = memchr::memmem::find(&self.buffer[from..], b"\r\n\r\n") else {
             self.searched = self.buffer.len();
             return match self.buffer.len() > self.limits.block() {
-                true => Err((513, "Header Section Too Large")),
+                true => Err((513, "Header Section Too Large").into()),
                 false => Ok(None),
             };
         };
         let head = from + hit + 4;
         if head > self.limits.block() {
-            return Err((513, "Header Section Too Large"));
+            return Err((513, "Header Section Too Large").into());
         }
         let body = body_length(&self.buffer[..head], &self.limits)?;
         if body > self.limits.body {
-            return Err((413, "Message Too Large"));
+            let length = (body <= SKIP_MAX).then_some((head, body));
+            return Err(No { status: 413, reason: "Message Too Large", length });
         }
         if head + body > self.limits.message {
-            return Err((513, "Message Too Large"));
+            return Err((513, "Message Too Large").into());
         }
         Ok(Some(head + body))
+    }
+
+    fn skip_over(&mut self, head: usize, body: usize, status: u16, reason: &'static str) -> Frame {
+        let head = self.buffer.split_to(head).freeze();
+        let here = body.min(self.buffer.len());
+        let _ = self.buffer.split_to(here);
+        self.skip = body - here;
+        self.searched = 0;
+        self.half = false;
+        Frame::Skipped { head, status, reason }
     }
 
     fn give_up(&mut self, status: u16, reason: &'static str) -> Frame {
@@ -219,7 +264,7 @@ mod tests {
 
     #[test]
     fn nothing_is_held_beyond_the_limits() {
-        let big = options("Content-Length: 32769\r\n", "x");
+        let big = options("Content-Length: 99999999\r\n", "x");
         let got = frames(&big, 7);
         let [Frame::Bad { head, status: 413, .. }] = &got[..] else { panic!("{got:?}") };
         assert!(Message::salvage(head, &Limits::default()).is_some());
@@ -231,6 +276,19 @@ mod tests {
         assert!(head.len() <= Limits::default().header_block);
 
         assert!(matches!(frames(b"\x16\x03\x01", 3)[..], [Frame::Bad { status: 400, .. }]));
+    }
+
+    #[test]
+    fn a_body_above_the_limit_is_skipped_and_the_stream_goes_on() {
+        let mut bytes = options("Content-Length: 40000\r\n", &"x".repeat(40_000));
+        bytes.extend_from_slice(&options("Content-Length: 0\r\n", ""));
+        for step in [1, 7, 1000, bytes.len()] {
+            let got = frames(&bytes, step);
+            let [Frame::Skipped { head, status: 413, .. }, Frame::Message(_)] = &got[..] else {
+                panic!("{got:?}")
+            };
+            assert!(Message::salvage(head, &Limits::default()).is_some());
+        }
     }
 
     #[test]

@@ -264,6 +264,8 @@ impl Store {
     /// # Errors
     /// [`Fault::Internal`] if there is no such account.
     pub fn view(&self, id: AccountId) -> Result<View, Fault> {
+        // Before the disk is asked: what the writer finishes between the two is then seen twice, not missed.
+        let unwritten: Vec<_> = self.0.shared.positions().of(id).cloned().collect();
         let found = self.0.shared.readers.ask(|conn| {
             let tx = conn.unchecked_transaction()?;
             let account: Option<(i64, i64)> = tx
@@ -293,10 +295,10 @@ impl Store {
             Ok(Some(View { base: Seq(base), devices, spans }))
         })?;
         let mut view = found.ok_or_else(|| Fault::Internal(format!("there is no account {}", id.0)))?;
-        for (key, position) in self.0.shared.positions().of(id) {
-            match view.devices.iter_mut().find(|(known, ..)| known == key) {
-                Some((_, known, _)) => *known = (*known).max(*position),
-                None => view.devices.push((key.clone(), view.base.max(*position), super::now_ms())),
+        for (key, position) in unwritten {
+            match view.devices.iter_mut().find(|(known, ..)| *known == key) {
+                Some((_, known, _)) => *known = position.max(*known),
+                None => view.devices.push((key, view.base.max(position), super::now_ms())),
             }
         }
         Ok(view)

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use rusqlite::OptionalExtension;
 
+use super::Store;
 use super::rooms::address;
 use super::schema::Tables;
 use super::turn::face_of;
-use super::Store;
 use crate::refusal::Fault;
 use crate::types::{AccountId, Aor, ConvId, Face, UnixMs};
 
@@ -56,7 +56,8 @@ impl Store {
             let mut rows = statement.query([before])?;
             let mut all = Vec::new();
             while let Some(row) = rows.next()? {
-                if let (Some(room), Some(who)) = (Aor::parse(row.get_ref(0)?.as_str()?), address(row, 1, 2)?) {
+                if let (Some(room), Some(who)) = (Aor::parse(row.get_ref(0)?.as_str()?), address(row, 1, 2)?)
+                {
                     all.push((room, who));
                 }
             }

@@ -108,13 +108,15 @@ struct Shared {
 /// Positions that are not on disk yet.
 #[derive(Default)]
 struct Positions {
-    pending: HashMap<AccountId, Vec<(DeviceKey, Seq)>>,
-    /// Being written by the running batch.
-    flushing: HashMap<AccountId, Vec<(DeviceKey, Seq)>>,
+    pending: Moved,
+    /// Being written by the running batch; empty between batches.
+    flushing: Arc<Moved>,
 }
 
+type Moved = HashMap<AccountId, Vec<(DeviceKey, Seq)>>;
+
 impl Positions {
-    fn put(map: &mut HashMap<AccountId, Vec<(DeviceKey, Seq)>>, id: AccountId, key: DeviceKey, seq: Seq) {
+    fn put(map: &mut Moved, id: AccountId, key: DeviceKey, seq: Seq) {
         let devices = map.entry(id).or_default();
         match devices.iter_mut().find(|(known, _)| *known == key) {
             Some((_, position)) => *position = seq.max(*position),
@@ -122,11 +124,17 @@ impl Positions {
         }
     }
 
-    /// A batch failed: what it held waits again.
+    /// Hands everything pending to the running batch.
+    fn flush(&mut self) -> Arc<Moved> {
+        self.flushing = Arc::new(std::mem::take(&mut self.pending));
+        self.flushing.clone()
+    }
+
+    /// The batch failed: what it held waits again.
     fn restore(&mut self) {
-        for (id, devices) in std::mem::take(&mut self.flushing) {
+        for (id, devices) in &*std::mem::take(&mut self.flushing) {
             for (key, seq) in devices {
-                Self::put(&mut self.pending, id, key, seq);
+                Self::put(&mut self.pending, *id, key.clone(), *seq);
             }
         }
     }
@@ -136,14 +144,13 @@ impl Positions {
         self.flushing.get(&id).into_iter().chain(self.pending.get(&id)).flatten()
     }
 
+    /// For deeds of the writer: between batches everything is pending.
     fn forget(&mut self, id: AccountId, device: Option<&str>) {
-        for map in [&mut self.pending, &mut self.flushing] {
-            match device {
-                None => drop(map.remove(&id)),
-                Some(key) => {
-                    if let Some(devices) = map.get_mut(&id) {
-                        devices.retain(|(known, _)| &**known != key);
-                    }
+        match device {
+            None => drop(self.pending.remove(&id)),
+            Some(key) => {
+                if let Some(devices) = self.pending.get_mut(&id) {
+                    devices.retain(|(known, _)| &**known != key);
                 }
             }
         }
@@ -245,6 +252,24 @@ impl Store {
             <[u8; 32]>::try_from(kept)
                 .map_err(|_| sqlite::Failure::Own(Fault::Corrupt(format!("{key} has not 32 bytes"))))
         })
+    }
+
+    /// Takes entries back that nobody has taken (spec §5.4), and returns how many there were.
+    pub async fn withdraw(&self, seqs: Vec<Seq>) -> Result<usize, Fault> {
+        self.write(move |turn| {
+            let mut conversations = Vec::new();
+            for seq in seqs {
+                let conversation = turn
+                    .conn
+                    .prepare_cached("DELETE FROM log WHERE seq = ?1 RETURNING conversation")?
+                    .query_row([seq.0], |row| row.get(0).map(ConvId))
+                    .optional()?;
+                conversations.extend(conversation);
+            }
+            turn.entries_deleted(&conversations)?;
+            Ok(conversations.len())
+        })
+        .await
     }
 
     /// How far devices have got. Not waited for: the newest of it may be lost in a crash, and then some

@@ -20,8 +20,10 @@ use crate::types::{AccountId, Aor, ConvId, Entry, EntryKind, Face, Seq, Span, Un
 
 /// Rows looked at for one page, so that a long stretch of expired entries cannot hold a thread.
 const BUDGET: usize = 4096;
-/// Newest rows that are walked through for a device in many rooms, before its rooms are asked one by one.
+/// Rows that are walked through at once for a device in many rooms, before its rooms are asked one by one.
 const WALK: i64 = 512;
+/// Rows that are walked through in the time of asking one conversation.
+const SEEK: i64 = 4;
 /// Conversations that are few enough to be asked at once.
 const FEW: usize = 16;
 
@@ -36,9 +38,17 @@ pub struct Page {
     pub more: bool,
 }
 
-const ROW: &str = "SELECT l.seq, l.conversation, l.kind, l.sender, a.username, a.domain, l.peer, l.source,
-        l.content_type, l.headers, l.body, l.at, l.expires, l.hops, l.private
-    FROM log l LEFT JOIN account a ON a.id = l.sender";
+/// A statement on rows of the log with what an [`Entry`] is made of.
+macro_rules! rows {
+    ($rest:literal) => {
+        concat!(
+            "SELECT l.seq, l.conversation, l.kind, l.sender, a.username, a.domain, l.peer, l.source,
+                l.content_type, l.headers, l.body, l.at, l.expires, l.hops, l.private
+             FROM log l LEFT JOIN account a ON a.id = l.sender ",
+            $rest
+        )
+    };
+}
 
 /// Fills in the newest seq of every conversation that has entries: one seek for each.
 pub(super) fn load_heads(conn: &Connection, heads: &DashMap<ConvId, Seq>) -> rusqlite::Result<()> {
@@ -172,7 +182,7 @@ struct Reading<'c> {
 impl Reading<'_> {
     /// Puts the entry into the page if it is to be delivered.
     fn take(&mut self, seq: i64) -> rusqlite::Result<()> {
-        let mut statement = self.conn.prepare_cached(&format!("{ROW} WHERE l.seq = ?1"))?;
+        let mut statement = self.conn.prepare_cached(rows!("WHERE l.seq = ?1"))?;
         let mut rows = statement.query([seq])?;
         if let Some(row) = rows.next()? {
             let delivered = row.get::<_, i64>(2)? != EntryKind::Sent as i64;
@@ -190,33 +200,47 @@ impl Reading<'_> {
     }
 
     /// For many conversations: the next rows of the log, whosesoever they are. Rooms that are alive show up here at
-    /// once. Returns false if the page is full.
+    /// once. Goes on while that is cheaper than asking every conversation. Returns false if the page is full.
     fn walk(&mut self, reaches: &mut [Reach], head: i64) -> rusqlite::Result<bool> {
-        let by_conversation: HashMap<ConvId, Vec<(i64, i64)>> =
-            reaches.iter().fold(HashMap::new(), |mut map, reach| {
-                map.entry(reach.conversation).or_insert_with(Vec::new).push((reach.low, reach.high));
-                map
-            });
-        let from = self.page.through.0;
+        let mut by_conversation: HashMap<ConvId, Vec<(i64, i64)>> = HashMap::with_capacity(reaches.len());
+        for reach in reaches.iter() {
+            by_conversation.entry(reach.conversation).or_default().push((reach.low, reach.high));
+        }
+        let is_his = |conversation: i64, seq: i64| {
+            let spans = by_conversation.get(&ConvId(conversation));
+            spans.is_some_and(|spans| spans.iter().any(|(low, high)| (*low..=*high).contains(&seq)))
+        };
         let mut statement = self.conn.prepare_cached(
             "SELECT seq, conversation FROM log WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3",
         )?;
-        let mut rows = statement.query([from, head, WALK])?;
-        let (mut count, mut last) = (0, from);
-        while let Some(row) = rows.next()? {
-            count += 1;
-            last = row.get(0)?;
-            let reach = by_conversation.get(&ConvId(row.get(1)?));
-            if reach.is_some_and(|spans| spans.iter().any(|(low, high)| (*low..=*high).contains(&last))) {
-                self.take(last)?;
-                if self.is_full() {
-                    return Ok(false);
+        let mut last = self.page.through.0;
+        let mut walked = 0;
+        loop {
+            let mut rows = statement.query([last, head, WALK])?;
+            let mut count = 0;
+            while let Some(row) = rows.next()? {
+                count += 1;
+                last = row.get(0)?;
+                if is_his(row.get(1)?, last) {
+                    self.take(last)?;
+                    if self.is_full() {
+                        return Ok(false);
+                    }
                 }
             }
+            walked += count;
+            let found = self.page.entries.len() as i64;
+            let to_walk = (self.limit as i64 - found).saturating_mul(walked) / found.max(1);
+            if count < WALK {
+                last = head;
+            }
+            if count < WALK || found == 0 || to_walk > SEEK * reaches.len() as i64 {
+                break;
+            }
         }
-        self.page.through = Seq(if count < WALK { head } else { last });
+        self.page.through = Seq(last);
         for reach in reaches {
-            reach.low = reach.low.max(self.page.through.0 + 1);
+            reach.low = reach.low.max(last + 1);
         }
         Ok(true)
     }
@@ -339,8 +363,8 @@ impl Store {
     ) -> Result<Vec<Arc<Entry>>, Fault> {
         self.0.shared.readers.ask(|conn| {
             let mut faces = Faces::default();
-            let mut statement = conn.prepare_cached(&format!(
-                "{ROW} WHERE l.conversation = ?1 AND l.kind = 1 AND EXISTS
+            let mut statement = conn.prepare_cached(rows!(
+                "WHERE l.conversation = ?1 AND l.kind = 1 AND EXISTS
                     (SELECT 1 FROM span s WHERE s.account = ?2 AND s.conversation = ?1
                         AND l.seq >= s.since AND (s.until IS NULL OR l.seq <= s.until))
                  ORDER BY l.seq DESC LIMIT ?3"

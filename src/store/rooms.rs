@@ -13,7 +13,7 @@ use super::schema::Tables;
 use super::turn::{Draft, face_of};
 use super::{Shared, Store, now_ms};
 use crate::refusal::Fault;
-use crate::types::{Aor, ConvId, Member, Room, RoomChange, UnixMs, member_flag, room_flag};
+use crate::types::{Aor, ConvId, Member, Room, UnixMs, member_flag, room_flag};
 
 /// A room that nobody asked for this long leaves the cache, in ms.
 const IDLE: UnixMs = 600_000;
@@ -161,27 +161,6 @@ fn load(conn: &Connection, sql: &Statements, who: &Aor) -> rusqlite::Result<Opti
     Ok(Some(room))
 }
 
-/// Moves a room in memory by a change that is on disk. Creation and end are not changes of a room that is.
-pub(super) fn advance(room: &mut Room, change: &RoomChange) {
-    match change {
-        RoomChange::Admit { who, flags, invited } => {
-            let invited = invited.clone().filter(|_| flags & member_flag::INVITED != 0);
-            room.members.push(Member { who: who.clone(), flags: *flags, invited });
-        }
-        RoomChange::SetFlags { who, flags } => {
-            if let Some(member) = room.members.iter_mut().find(|member| member.who == *who) {
-                member.flags = *flags;
-                if flags & member_flag::INVITED == 0 {
-                    member.invited = None;
-                }
-            }
-        }
-        RoomChange::Drop { who, .. } => room.members.retain(|member| member.who != *who),
-        RoomChange::Title(title) => room.title = title.clone(),
-        RoomChange::Create { .. } | RoomChange::Destroy => {}
-    }
-}
-
 impl Store {
     /// The room of this address, as it is on disk. What is lent moves on with every commit; a room that ended, or
     /// that nobody asked for in a long time, is let go, so ask again instead of keeping it.
@@ -261,9 +240,7 @@ impl Shared {
         let Some(room) = self.rooms.get(address).map(|cached| cached.room.clone()) else { return };
         let mut held = room.write().unwrap_or_else(PoisonError::into_inner);
         if held.conversation == draft.conversation && held.version == draft.base {
-            for change in &draft.changes {
-                advance(&mut held, change);
-            }
+            held.apply(&draft.changes);
             held.version = draft.version;
         } else if held.conversation != draft.conversation || held.version < draft.version {
             drop(held);

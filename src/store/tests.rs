@@ -128,3 +128,17 @@ async fn somebody_else_writing_the_log_costs_one_batch_and_no_entry() {
     };
     assert_eq!(seqs, [Seq(3)]);
 }
+
+#[tokio::test]
+async fn the_writer_waits_for_the_disk_and_never_checkpoints_inline() {
+    let (_dir, store) = with_room().await;
+    let read = |name: &'static str| -> i64 {
+        store
+            .write_now(move |turn| {
+                Ok(turn.conn.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))?)
+            })
+            .unwrap()
+    };
+    assert_eq!(read("synchronous"), 2, "FULL");
+    assert_eq!(read("wal_autocheckpoint"), 0);
+}

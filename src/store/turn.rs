@@ -3,7 +3,7 @@
 //! Prevents that anybody sees, or is told, what is not on disk yet: caches, heads and announcements move in
 //! [`Turn::publish`], after COMMIT. Never answers a request.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, PoisonError};
 
@@ -87,8 +87,8 @@ pub(super) struct Turn<'c> {
     pub(super) bytes: u64,
     pub(super) drafts: HashMap<Aor, Draft>,
     known: HashMap<Aor, Known>,
-    /// Accounts of which the cache knows something that is no longer so.
-    changed: Vec<Aor>,
+    /// Accounts of which the cache, until the batch is durable, knows something that is no longer so.
+    changed: HashSet<Aor>,
     /// Newest seq of conversations; `None`: it has no entries left.
     heads: HashMap<ConvId, Option<Seq>>,
     stale: Vec<Aor>,
@@ -107,7 +107,7 @@ impl<'c> Turn<'c> {
             bytes: 0,
             drafts: HashMap::new(),
             known: HashMap::new(),
-            changed: Vec::new(),
+            changed: HashSet::new(),
             heads: HashMap::new(),
             stale: Vec::new(),
             rooms: 0,
@@ -317,11 +317,14 @@ impl<'c> Turn<'c> {
         if let Some(known) = self.known.get(who) {
             return Ok(known.clone());
         }
-        let cached = self.shared.accounts.get(who).map(|account| Known {
-            id: account.id,
-            address: account.address.clone(),
-            mailbox: account.mailbox,
-        });
+        let cached = match self.changed.contains(who) {
+            true => None,
+            false => self.shared.accounts.get(who).map(|account| Known {
+                id: account.id,
+                address: account.address.clone(),
+                mailbox: account.mailbox,
+            }),
+        };
         let known = match cached {
             Some(known) => known,
             None => match super::accounts::find(self.conn, who)? {
@@ -351,7 +354,7 @@ impl<'c> Turn<'c> {
     /// The row of an address changed: the cache forgets it when the batch is durable.
     pub(super) fn account_changed(&mut self, who: &Aor) {
         self.known.remove(who);
-        self.changed.push(who.clone());
+        self.changed.insert(who.clone());
     }
 
     /// Rows made by a deed that was taken back are no longer known.

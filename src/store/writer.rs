@@ -3,7 +3,6 @@
 //! Prevents that an answer leaves before fsync, and that one request's misfortune takes its neighbours along.
 //! Never waits to make a batch bigger, never decides.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -13,9 +12,9 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use super::Shared;
 use super::sqlite::{Failure, checkpoint, fault, open_checkpointer, open_writer, wants_reopen};
 use super::turn::Turn;
+use super::{Moved, Shared};
 use crate::refusal::Fault;
 use crate::types::{Commit, Committed};
 
@@ -39,6 +38,9 @@ const WAL_PAGES: i64 = 16_384;
 pub(super) type Reply = oneshot::Sender<Result<Committed, Fault>>;
 type Finish = Box<dyn FnOnce(Result<(), Fault>) + Send>;
 
+/// Something to write that is not a commit. Given a fault instead of a turn, it passes it on.
+type Deed = Box<dyn FnOnce(Result<&mut Turn<'_>, Fault>) -> Verdict + Send>;
+
 /// What a deed came to before the transaction ended, and who is to be told how that went.
 pub(super) struct Verdict {
     failure: Option<Failure>,
@@ -47,7 +49,7 @@ pub(super) struct Verdict {
 
 pub(super) enum Job {
     Commit(Commit, Reply),
-    Deed(Box<dyn FnOnce(&mut Turn<'_>) -> Verdict + Send>),
+    Deed(Deed),
     Wake,
     Close,
 }
@@ -57,10 +59,19 @@ impl Job {
         deed: impl FnOnce(&mut Turn<'_>) -> Result<T, Failure> + Send + 'static,
         reply: impl FnOnce(Result<T, Fault>) + Send + 'static,
     ) -> Job {
-        Job::Deed(Box::new(move |turn| match deed(turn) {
-            Ok(value) => Verdict { failure: None, finish: Box::new(move |end| reply(end.map(|()| value))) },
-            Err(failure) => {
-                Verdict { failure: Some(failure), finish: Box::new(move |end| reply(end.and(Err(closed())))) }
+        Job::Deed(Box::new(move |turn| {
+            let result = match turn {
+                Ok(turn) => deed(turn),
+                Err(fault) => Err(Failure::Own(fault)),
+            };
+            match result {
+                Ok(value) => {
+                    Verdict { failure: None, finish: Box::new(move |end| reply(end.map(|()| value))) }
+                }
+                Err(failure) => Verdict {
+                    failure: Some(failure),
+                    finish: Box::new(move |end| reply(end.and(Err(closed())))),
+                },
             }
         }))
     }
@@ -145,6 +156,8 @@ struct Thread {
 /// One deed of a batch, done and not yet durable.
 enum Waiting {
     Commit(Reply, Committed),
+    /// The one that met the error which ends the batch; answered with the others, after the rollback.
+    Refused(Reply),
     Deed(Finish),
 }
 
@@ -209,13 +222,15 @@ impl Thread {
                 if !shared.healthy.swap(true, Ordering::Relaxed) {
                     tracing::info!("the store takes writes again");
                 }
-                shared.positions.lock().unwrap_or_else(PoisonError::into_inner).flushing.clear();
+                shared.positions.lock().unwrap_or_else(PoisonError::into_inner).flushing = Arc::default();
                 let bytes = done.bytes;
                 done.publish();
                 for deed in waiting {
                     match deed {
                         // Who no longer waits for the answer does not get it; the deed stands.
                         Waiting::Commit(reply, committed) => drop(reply.send(Ok(committed))),
+                        // Its batch did not get here; for the compiler's sake it is told no.
+                        Waiting::Refused(reply) => drop(reply.send(Err(closed()))),
                         Waiting::Deed(finish) => finish(Ok(())),
                     }
                 }
@@ -236,7 +251,6 @@ impl Thread {
                     tracing::error!(error = %second, "rollback failed");
                 }
                 shared.positions.lock().unwrap_or_else(PoisonError::into_inner).restore();
-                refuse(&shared, jobs, waiting, &error);
                 if wants_reopen(&error) {
                     // What the file holds now is not known: nothing remembered of it is to be trusted.
                     shared.rooms.clear();
@@ -244,6 +258,7 @@ impl Thread {
                 } else {
                     self.conn = Some(conn);
                 }
+                refuse(&shared, jobs, waiting, &error);
             }
         }
     }
@@ -275,13 +290,13 @@ impl Thread {
                     Ok(committed) => waiting.push(Waiting::Commit(reply, committed)),
                     Err(Failure::Own(fault)) => drop(reply.send(Err(fault))),
                     Err(Failure::Storage(error)) => {
-                        drop(reply.send(Err(unavailable(&error))));
+                        waiting.push(Waiting::Refused(reply));
                         return Err(error);
                     }
                 },
                 Job::Deed(deed) => {
                     conn.prepare_cached("SAVEPOINT deed")?.execute([])?;
-                    let verdict = deed(&mut turn);
+                    let verdict = deed(Ok(&mut turn));
                     match verdict.failure {
                         None => waiting.push(Waiting::Deed(verdict.finish)),
                         Some(Failure::Own(fault)) => {
@@ -290,7 +305,7 @@ impl Thread {
                             (verdict.finish)(Err(fault));
                         }
                         Some(Failure::Storage(error)) => {
-                            (verdict.finish)(Err(unavailable(&error)));
+                            waiting.push(Waiting::Deed(verdict.finish));
                             return Err(error);
                         }
                     }
@@ -305,14 +320,11 @@ impl Thread {
                 || turn.flush_positions
                 || flushed.elapsed() >= BUSY_FLUSH
                 || positions.pending.len() <= FEW;
-            due.then(|| {
-                positions.flushing = std::mem::take(&mut positions.pending);
-                positions.flushing.clone()
-            })
+            due.then(|| positions.flush())
         };
         if let Some(moved) = due {
             *flushed = Instant::now();
-            turn.write_positions(moved)?;
+            turn.write_positions(&moved)?;
         }
         if !shared.healthy.load(Ordering::Relaxed) {
             // Something must be written, or a full disk would look well.
@@ -338,15 +350,15 @@ fn refuse(shared: &Shared, jobs: impl Iterator<Item = Job>, waiting: Vec<Waiting
     }
     for deed in waiting {
         match deed {
-            Waiting::Commit(reply, _) => drop(reply.send(Err(unavailable(error)))),
+            Waiting::Commit(reply, _) | Waiting::Refused(reply) => drop(reply.send(Err(unavailable(error)))),
             Waiting::Deed(finish) => finish(Err(unavailable(error))),
         }
     }
     for job in jobs {
         match job {
             Job::Commit(_, reply) => drop(reply.send(Err(unavailable(error)))),
-            // Dropping a deed drops its reply, and who waits is told that way.
-            Job::Deed(_) | Job::Wake | Job::Close => {}
+            Job::Deed(deed) => (deed(Err(unavailable(error))).finish)(Err(unavailable(error))),
+            Job::Wake | Job::Close => {}
         }
     }
 }
@@ -406,10 +418,7 @@ impl Checkpoints {
 }
 
 impl Turn<'_> {
-    fn write_positions(
-        &mut self,
-        moved: HashMap<crate::types::AccountId, Vec<(crate::types::DeviceKey, crate::types::Seq)>>,
-    ) -> rusqlite::Result<()> {
+    fn write_positions(&self, moved: &Moved) -> rusqlite::Result<()> {
         let mut put = self.conn.prepare_cached(
             "INSERT INTO device (account, instance, position, seen)
              SELECT id, ?2, max(?3, base), ?4 FROM account WHERE id = ?1
@@ -418,7 +427,7 @@ impl Turn<'_> {
         )?;
         for (id, devices) in moved {
             for (key, seq) in devices {
-                put.execute(rusqlite::params![id.0, &*key, seq.0, self.now])?;
+                put.execute(rusqlite::params![id.0, &**key, seq.0, self.now])?;
             }
         }
         Ok(())

@@ -1,1 +1,18 @@
-//! daemon
+//! The whole daemon, seen from outside: the real binary, real sockets, real files, phones of our own.
+//!
+//! Written from the specification alone. Prevents that the parts are right and the whole is wrong.
+//! Never uses the crate's code, never leaves 127.0.0.0/8, never waits by sleeping.
+
+#![allow(clippy::unwrap_used)]
+
+mod kit;
+
+mod chat;
+mod direct;
+mod faults;
+mod fsync;
+mod fuzz;
+mod hostile;
+mod kill;
+mod refusals;
+mod register;

@@ -1,1 +1,11 @@
-//! e2e
+//! Real SIP clients against the real daemon: what a user sees who installs it today.
+//!
+//! The phones are baresip, linphonec and sipp as the distribution ships them; `tools/test-peers.sh` installs them.
+//! Nothing here looks into the daemon: only what the phones show counts.
+
+mod digest;
+mod examples;
+
+mod kit;
+mod restart;
+mod rooms;

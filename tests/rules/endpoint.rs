@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use imcd::sip::endpoint::{Keep, TxKey};
 use imcd::sip::transaction::{ClientTimer, Fire, Timers};
-use imcd::types::Flow;
+use imcd::types::{ConnId, Dest, Flow};
 
+use crate::hostile::{self, Verdict};
 use crate::net::{Net, Rng, Weather};
-use crate::rig::{Ask, Asked, Heard, Rig, tcp, udp, udp_from};
+use crate::rig::{Ask, Asked, Heard, Reply, Rig, tcp, udp, udp_from};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -155,9 +156,9 @@ fn flow(client: usize) -> Flow {
     udp_from(&format!("192.0.2.7:{}", 20_000 + client))
 }
 
-fn port(to: &imcd::types::Dest) -> u16 {
+fn port(to: &Dest) -> u16 {
     match to {
-        imcd::types::Dest::Udp { to, .. } => to.port(),
+        Dest::Udp { to, .. } => to.port(),
         other => panic!("answered to {other:?}"),
     }
 }
@@ -307,10 +308,10 @@ fn a_client_that_connects_anew_is_answered_on_its_new_connection() {
     let mut rig = Rig::new();
     let bytes = Ask::message("r").bytes();
     let key = rig.taken(tcp(), &bytes);
-    let anew = Flow { conn: Some(imcd::types::ConnId(10)), ..tcp() };
+    let anew = Flow { conn: Some(ConnId(10)), ..tcp() };
     rig.ignored(anew, &bytes);
     rig.answers(key, &Asked::new(tcp(), &bytes), 202, Keep::Cached);
-    assert_eq!(rig.sent()[0].to, imcd::types::Dest::Conn(imcd::types::ConnId(10)));
+    assert_eq!(rig.sent()[0].to, Dest::Conn(ConnId(10)));
 }
 
 #[test]
@@ -402,4 +403,131 @@ fn a_stream_that_lost_its_framing_is_answered_and_closed() {
     // On UDP the next datagram is a new start.
     assert_eq!(rig.hears(udp(), &bytes), Heard::Nothing);
     assert_eq!(rig.sent()[0].code(), 400);
+}
+
+#[test]
+fn every_hostile_message_gets_its_status_from_the_endpoint_too() {
+    for case in hostile::CASES {
+        let mut rig = Rig::new();
+        let heard = rig.hears(udp(), &case.bytes());
+        let codes: Vec<u16> = rig.sent().iter().map(Reply::code).collect();
+        let tale = format!("{} {}", case.section, case.what);
+        match case.verdict {
+            Verdict::Dropped => assert_eq!((heard, codes), (Heard::Nothing, vec![]), "{tale}"),
+            Verdict::Answered(status) => assert_eq!((heard, codes), (Heard::Nothing, vec![status]), "{tale}"),
+            Verdict::Taken => assert!(codes.len() + usize::from(heard != Heard::Nothing) <= 1, "{tale}"),
+        }
+    }
+}
+
+#[test]
+fn what_is_no_sip_is_dropped_in_silence() {
+    let mut rig = Rig::new();
+    let junk: [&[u8]; 8] = [
+        b"",
+        b"\0",
+        b"\r\n\r\n",
+        b"\r\n\r\n\r\n",
+        b"jaK",
+        b"\x00\x01\x00\x08\x21\x12\xa4\x42abcdefghijkl",
+        b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"\xff\xfe\xfd\r\n\r\n",
+    ];
+    for bytes in junk {
+        rig.ignored(udp(), bytes);
+    }
+    assert_eq!(rig.endpoint.due(), None);
+}
+
+/// Whatever comes in, at most one answer goes out, to its sender alone, hardly larger than what came (RFC 3261
+/// §26.1.5), readable, and a response; and what the caller gets it can answer.
+#[test]
+fn damaged_requests_cause_at_most_one_answer_to_their_sender() {
+    let mut rng = Rng::new(20_26);
+    let mut rig = Rig::with(|config| config.max_pending = 500);
+    let (mut answered, mut taken) = (0, 0);
+    for round in 0..20_000 {
+        let seeds = seeds(round / 3);
+        let mut bytes = seeds[rng.below(seeds.len() as u64) as usize].clone();
+        for _ in 0..rng.below(4) {
+            damage(&mut rng, &mut bytes, &seeds);
+        }
+        let flow = if rng.chance(300) { tcp() } else { udp() };
+        let heard = rig.hears(flow, &bytes);
+        if let Heard::Request { key, .. } = heard {
+            taken += 1;
+            assert_eq!(rig.sent_bytes(), []);
+            let answer = imcd::sip::write::Response { code: 202, ..Default::default() };
+            rig.answers_from_memory(key, answer);
+        }
+        let sent = rig.sent_bytes();
+        assert!(sent.len() <= 1, "{}", String::from_utf8_lossy(&bytes));
+        for transmit in sent {
+            answered += 1;
+            match transmit.to {
+                Dest::Udp { to, .. } => assert_eq!(to.ip(), udp().remote.ip()),
+                Dest::Conn(conn) => assert_eq!(Some(conn), flow.conn),
+                other => panic!("{other:?}"),
+            }
+            let tale = String::from_utf8_lossy(&transmit.bytes);
+            assert!(transmit.bytes.len() <= bytes.len() + 300, "{tale}");
+            assert!(tale.starts_with("SIP/2.0 ") && tale.ends_with("\r\n\r\n"), "{tale}");
+            assert_eq!(tale.matches("\r\n\r\n").count(), 1, "{tale}");
+            assert_eq!(tale.matches("\nContent-Length:").count(), 1, "{tale}");
+        }
+        rig.now += MS;
+    }
+    assert!(answered > 5_000 && taken > 1_000, "{answered} {taken}");
+    rig.passes(Duration::from_secs(64));
+    assert_eq!((rig.endpoint.pending(), rig.endpoint.completed()), (0, 0));
+}
+
+/// One of each kind. Three rounds share them, so that copies and a CANCEL meet what they mean.
+fn seeds(round: u64) -> Vec<Vec<u8>> {
+    let via = "Via: SIP/2.0/UDP 203.0.113.9:5;maddr=203.0.113.9;received=203.0.113.9";
+    let asks = [
+        Ask::message(&format!("m{round}")),
+        Ask::new("OPTIONS", "o"),
+        Ask::new("CANCEL", &format!("m{round}")),
+        Ask::new("INVITE", "i").and("Require: foo, bar").and("Proxy-Require: baz"),
+        Ask::new("REGISTER", &format!("r{round}")).and("Contact: <sip:alice@203.0.113.9>;expires=60"),
+        Ask::message(&format!("v{round}")).row("Via", via),
+        Ask::message(&format!("w{round}"))
+            .and("Via: SIP/2.0/TCP a.example;branch=z9hG4bKa, SIP/2.0/UDP [2001:db8::1]"),
+    ];
+    asks.iter().map(Ask::bytes).collect()
+}
+
+/// One small change: of a byte, of a piece, or with a piece of another message.
+fn damage(rng: &mut Rng, bytes: &mut Vec<u8>, others: &[Vec<u8>]) {
+    const BYTES: &[u8] = b"\r\n\0 \t:;,<>\"@=%\xff9zA/";
+    if bytes.is_empty() {
+        return;
+    }
+    let at = rng.below(bytes.len() as u64) as usize;
+    let end = (at + rng.below(40) as usize).min(bytes.len());
+    match rng.below(5) {
+        0 => bytes[at] = BYTES[rng.below(BYTES.len() as u64) as usize],
+        1 => bytes.insert(at, BYTES[rng.below(BYTES.len() as u64) as usize]),
+        2 => drop(bytes.drain(at..end)),
+        3 => {
+            let piece = bytes[at..end].to_vec();
+            bytes.splice(at..at, piece);
+        }
+        _ => {
+            let other = &others[rng.below(others.len() as u64) as usize];
+            let from = rng.below(other.len() as u64) as usize;
+            let piece = other[from..(from + 60).min(other.len())].to_vec();
+            bytes.splice(at..at, piece);
+        }
+    }
+}
+
+#[test]
+fn a_via_that_cannot_be_read_is_refused_at_the_source() {
+    let ask = Ask::message("x").row("Via", "Via: SIP/2.0/UDP 192.0.2.15:5099;;,;,,");
+    let reply = Rig::new().refused(udp(), &ask.bytes());
+    assert_eq!((reply.code(), reply.to), (400, Dest::Udp { listener: 3, to: udp().remote }));
+    let reply = Rig::new().refused(tcp(), &ask.bytes());
+    assert_eq!((reply.code(), reply.to), (400, Dest::Conn(ConnId(9))));
 }

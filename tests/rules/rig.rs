@@ -205,6 +205,16 @@ impl Rig {
         self.out.drain(..).map(|sent| Reply { at, to: sent.to, text: text(&sent.bytes) }).collect()
     }
 
+    /// [`Rig::sent`] for answers that need not be UTF-8.
+    pub fn sent_bytes(&mut self) -> Vec<Transmit> {
+        std::mem::take(&mut self.out)
+    }
+
+    /// A caller answers who has not kept the request.
+    pub fn answers_from_memory(&mut self, key: TxKey, answer: write::Response<'_>) {
+        self.endpoint.answer(self.now, key, answer, Keep::Cached, &mut self.out);
+    }
+
     /// Puts a request that must be answered at once by exactly one message, and keep no state.
     pub fn refused(&mut self, flow: Flow, bytes: &[u8]) -> Reply {
         let before = self.endpoint.pending() + self.endpoint.completed();
@@ -253,6 +263,7 @@ impl Rig {
         while let Some(due) = self.endpoint.due().filter(|due| *due <= end) {
             self.now = due.max(self.now);
             self.endpoint.on_due(self.now, &mut self.out);
+            assert!(self.endpoint.due().is_none_or(|next| next > self.now), "a timer that does not go away");
             sent.extend(self.sent());
         }
         self.now = end;

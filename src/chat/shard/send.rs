@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::hops::Admitted;
 use super::{Event, Now, Outgoing, Reply, Shard, Slot};
 use crate::chat::ids::Branch;
-use crate::chat::outbox::{Flight, Item, Large};
+use crate::chat::outbox::{Flight, Item, Large, Outbox};
 use crate::chat::outcome::{Outcome, outcome};
 use crate::chat::render::{self, DATAGRAM_MAX, Head};
 use crate::chat::split::split_text;
@@ -48,6 +48,9 @@ impl Shard {
                 Sent::TooLarge => {
                     if is_route {
                         self.leave_hop(dest, probe);
+                    }
+                    if let Some(outbox) = self.outbox(slot) {
+                        answered(&item, outbox, 513, events);
                     }
                     self.give_up(slot, &item, 513, events);
                 }
@@ -256,6 +259,9 @@ impl Shard {
             self.hop_answered(now, dest, out, events);
         }
         let Some(outbox) = self.outbox(slot) else { return };
+        if !matches!(verdict, Outcome::Done | Outcome::Convert) {
+            answered(&flight.item, outbox, status, events);
+        }
         match verdict {
             Outcome::Done => {
                 outbox.answered();
@@ -267,13 +273,11 @@ impl Shard {
                     outbox.shape.part += 1;
                     return;
                 }
+                answered(&flight.item, outbox, status, events);
                 outbox.finish(&flight.item);
-                if let Item::Entry(entry) = &flight.item {
+                if let Item::Entry(_) = &flight.item {
                     self.counters.delivered += 1;
                     self.counters.stored_elsewhere += u64::from(is_route && status == 202);
-                    if entry.kind == EntryKind::Direct {
-                        events.push(Event::Taken { account, seq: entry.seq, status });
-                    }
                 }
             }
             Outcome::Away => {
@@ -304,6 +308,7 @@ impl Shard {
                 } else if text && !too_large && !shape.bare {
                     outbox.shape.bare = true;
                 } else {
+                    answered(&flight.item, outbox, status, events);
                     self.give_up(slot, &flight.item, status, events);
                 }
             }
@@ -319,7 +324,8 @@ impl Shard {
         outbox.finish(item);
         if let Item::Entry(entry) = item {
             let (account, device) = (outbox.account, outbox.contact.device.clone());
-            events.push(Event::GaveUp { account, device, seq: entry.seq, status });
+            let notice = (entry.kind == EntryKind::Notice).then(|| entry.from.aor.clone());
+            events.push(Event::GaveUp { account, device, seq: entry.seq, status, notice });
             self.counters.gave_up += 1;
         }
     }
@@ -329,13 +335,13 @@ impl Shard {
         let slot = branch.slot;
         let flight = self.outbox(slot).and_then(|outbox| outbox.flight.as_ref());
         if flight.is_some_and(|flight| flight.nonce == branch.nonce) {
-            self.silence(now, slot, true);
+            self.silence(now, slot, true, events);
             self.pump(now, slot, out, events);
         }
     }
 
     /// Nobody answered; `known`: nobody will, says the transport.
-    pub(super) fn silence(&mut self, now: Now, slot: u32, known: bool) {
+    pub(super) fn silence(&mut self, now: Now, slot: u32, known: bool, events: &mut Vec<Event>) {
         let Some(flight) = self.land(slot) else { return };
         let Some(outbox) = self.outbox(slot) else { return };
         let dest = outbox.contact.dest;
@@ -344,6 +350,7 @@ impl Shard {
             outbox.large = Large::Fails;
             return;
         }
+        answered(&flight.item, outbox, 0, events);
         if outbox.contact.is_route {
             // A next hop that has answered others meanwhile is not down: this address is.
             let heard = self.hops.get(&dest).and_then(|hop| hop.heard);
@@ -362,6 +369,17 @@ impl Shard {
 pub(super) enum Sent {
     Yes,
     TooLarge,
+}
+
+/// Somebody may be waiting for the answer to a direct message (spec §5.4). Not told of an answer after which the
+/// same message is tried in another shape.
+fn answered(item: &Item, outbox: &Outbox, status: u16, events: &mut Vec<Event>) {
+    if let Item::Entry(entry) = item
+        && entry.kind == EntryKind::Direct
+    {
+        let (account, contact) = (outbox.account, outbox.contact.key.clone());
+        events.push(Event::Answered { account, contact, seq: entry.seq, status });
+    }
 }
 
 fn body_len(item: &Item) -> usize {

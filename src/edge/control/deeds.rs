@@ -77,6 +77,13 @@ pub struct Status {
     pub rooms: usize,
 }
 
+/// One number.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Stat {
+    pub name: &'static str,
+    pub value: u64,
+}
+
 /// The deeds. Addresses are complete; `domain` as the one who asked spelled it.
 pub trait Management: Send + Sync + 'static {
     /// What a name without a domain belongs to.
@@ -101,6 +108,7 @@ pub trait Management: Send + Sync + 'static {
         domain: Option<String>,
     ) -> impl Future<Output = Result<Vec<AccountInfo>, Denied>> + Send;
     fn server_status(&self) -> impl Future<Output = Result<Status, Denied>> + Send;
+    fn server_stats(&self) -> impl Future<Output = Result<Vec<Stat>, Denied>> + Send;
     /// Of all served domains, or of one.
     fn room_list(&self, domain: Option<String>)
     -> impl Future<Output = Result<Vec<RoomInfo>, Denied>> + Send;

@@ -9,7 +9,7 @@ pub mod rpc;
 mod socket;
 pub mod table;
 
-pub use deeds::{AccountInfo, Denied, Management, MemberInfo, RoomInfo, Status};
+pub use deeds::{AccountInfo, Denied, Management, MemberInfo, RoomInfo, Stat, Status};
 pub use socket::{ControlSocket, SocketLimits};
 
 #[cfg(test)]

@@ -29,6 +29,8 @@ pub enum Kind {
     Secret,
     /// The name of a command.
     Command,
+    /// The name of a statistic, or the start of several.
+    Statistic,
 }
 
 /// One argument.
@@ -64,6 +66,7 @@ enum Deed {
     AccountList,
     ServerVersion,
     ServerStatus,
+    ServerStats,
     RoomList,
     RoomShow,
     MemberList,
@@ -163,6 +166,15 @@ pub const COMMANDS: &[Command] = &[
             "rooms",
         ],
         deed: Deed::ServerStatus,
+    },
+    Command {
+        name: "server.stats",
+        short: "stats",
+        args: &[may("name", Kind::Statistic)],
+        help: "show the counters since the start, all or those that begin with a name",
+        right: Right::Read,
+        columns: &["name", "value"],
+        deed: Deed::ServerStats,
     },
     Command {
         name: "server.version",
@@ -301,6 +313,15 @@ pub async fn perform<M: Management>(
         }
         Deed::ServerVersion => Ok(json!(concat!("imcd ", env!("CARGO_PKG_VERSION")))),
         Deed::ServerStatus => Ok(plain(&management.server_status().await?)),
+        Deed::ServerStats => {
+            let mut list = management.server_stats().await?;
+            let wanted = values.text(0).unwrap_or_default();
+            list.retain(|stat| stat.name.starts_with(&wanted));
+            if list.is_empty() {
+                return Err(Denied::NotFound(format!("no statistic {wanted}")));
+            }
+            Ok(plain(&list))
+        }
         Deed::RoomList => {
             let mut list = management.room_list(values.text(0)).await?;
             list.sort_by(|a, b| a.room.cmp(&b.room));

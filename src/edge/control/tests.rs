@@ -66,6 +66,9 @@ impl Management for Fake {
             rooms: 0,
         })
     }
+    async fn server_stats(&self) -> Result<Vec<Stat>, Denied> {
+        Ok(vec![Stat { name: "active_rooms", value: 2 }, Stat { name: "delivered", value: 7 }])
+    }
     async fn room_list(&self, _: Option<String>) -> Result<Vec<RoomInfo>, Denied> {
         Ok(vec![self.room_show(Aor::new("team", "example.org").unwrap()).await?])
     }

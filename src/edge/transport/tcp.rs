@@ -297,6 +297,11 @@ impl Streams {
                     Frame::KeepAlive => {
                         let _ = queue.try_send((Bytes::from_static(b"\r\n"), None));
                     }
+                    Frame::Skipped { head, status, reason } => {
+                        spoken = true;
+                        begun = Instant::now();
+                        self.events.received(flow, head, Some((status, reason)));
+                    }
                     Frame::Bad { head, status, reason } => {
                         self.events.received(flow, head, Some((status, reason)));
                         // The answer is made elsewhere: give it the time to come back to the queue.

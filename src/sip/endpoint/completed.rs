@@ -91,8 +91,7 @@ impl Completed {
         if self.max == 0 || weight > self.bytes_max || self.index.contains_key(&key.index()) {
             return;
         }
-        while self.records.len() >= self.max || self.bytes + weight > self.bytes_max {
-            self.drop_oldest();
+        while (self.records.len() >= self.max || self.bytes + weight > self.bytes_max) && self.drop_oldest() {
         }
         let origin = *self.origin.get_or_insert(now);
         let end = millis(now.saturating_duration_since(origin)) + millis(timer_j);
@@ -121,8 +120,9 @@ impl Completed {
         Some(self.origin? + Duration::from_millis(self.records.front()?.end()))
     }
 
-    fn drop_oldest(&mut self) {
-        let Some(record) = self.records.pop_front() else { return };
+    /// False: there is none.
+    fn drop_oldest(&mut self) -> bool {
+        let Some(record) = self.records.pop_front() else { return false };
         self.first = self.first.wrapping_add(1);
         self.index.remove(&record.key.index());
         if record.status() == 0
@@ -130,6 +130,7 @@ impl Completed {
         {
             self.bytes -= bytes.len();
         }
+        true
     }
 }
 

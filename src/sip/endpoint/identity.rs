@@ -92,14 +92,16 @@ impl Identity {
     }
 
     /// The transaction of `message` as if its method were `method`: what a CANCEL means (RFC 3261 §9.2).
-    pub(super) fn transaction(&self, message: &Message<'_>, via: &Via<'_>, method: &str) -> TxKey {
+    ///
+    /// `via`: the top one, if it can be read.
+    pub(super) fn transaction(&self, message: &Message<'_>, via: Option<&Via<'_>>, method: &str) -> TxKey {
         let from = message.from();
         let from_tag = from.as_ref().and_then(|from| from.tag()).unwrap_or_default();
         let cseq = message.cseq().map_or(0, |(number, _)| number);
         let call = message.call_id().unwrap_or_default();
-        let branch = via.branch.filter(|branch| has_cookie(branch));
+        let branch = via.and_then(|via| Some((via, via.branch.filter(|branch| has_cookie(branch))?)));
         let mut hash = match branch {
-            Some(branch) => {
+            Some((via, branch)) => {
                 let mut hash = Parts::new(&self.secret, Kind::Branch);
                 hash.part(branch.as_bytes());
                 hash.lower(via.host.as_bytes());
@@ -112,7 +114,7 @@ impl Identity {
                 let to = message.to();
                 hash.part(message.uri_text().unwrap_or_default().as_bytes());
                 hash.part(to.as_ref().and_then(|to| to.tag()).unwrap_or_default().as_bytes());
-                hash.part(via.raw);
+                hash.part(via.map_or_else(|| message.get(Name::Via).unwrap_or_default(), |via| via.raw));
                 hash
             }
         };

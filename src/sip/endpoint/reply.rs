@@ -16,22 +16,25 @@ use crate::types::{Dest, Flow, Transmit};
 pub(super) struct Asked<'r, 'a> {
     pub(super) flow: Flow,
     pub(super) message: &'r Message<'a>,
-    pub(super) via: Via<'a>,
+    /// The top one. `None`: it cannot be read, and the request is refused for that.
+    pub(super) via: Option<Via<'a>>,
     pub(super) key: TxKey,
 }
 
 impl Asked<'_, '_> {
     /// On streams the same connection. On UDP always the source's IP address: at its port if the client asked for
-    /// that (RFC 3581 §4), else at the port in sent-by (RFC 3261 §18.2.2). `maddr` is not obeyed: it would let
-    /// anybody point us at a victim.
+    /// that (RFC 3581 §4) or nothing else is known, else at the port in sent-by (RFC 3261 §18.2.2). `maddr` is not
+    /// obeyed: it would let anybody point us at a victim.
     pub(super) fn reply_to(&self) -> Dest {
         let Flow { listener, remote, conn, .. } = self.flow;
         if let Some(conn) = conn {
             return Dest::Conn(conn);
         }
         let mut to = remote;
-        if self.via.rport().is_none() {
-            to.set_port(self.via.port.unwrap_or(5060));
+        if let Some(via) = &self.via
+            && via.rport().is_none()
+        {
+            to.set_port(via.port.unwrap_or(5060));
         }
         if self.flow.transport.is_stream() { Dest::Connect(to) } else { Dest::Udp { listener, to } }
     }

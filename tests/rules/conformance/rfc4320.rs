@@ -104,3 +104,20 @@ fn x12_no_answer_leaves_when_the_client_has_given_up() {
     rig.endpoint.respond(rig.now, late, Bytes::from_static(b"not a response"), Keep::Cached, &mut Vec::new());
     assert_eq!(rig.sent(), []);
 }
+
+#[test]
+fn x12_a_stale_timer_does_not_end_a_later_request_of_the_same_name() {
+    let mut rig = Rig::new();
+    let bytes = Ask::message("x").bytes();
+    let first = rig.taken(tcp(), &Ask::message("before").bytes());
+    let key = rig.taken(tcp(), &bytes);
+    rig.passes(Duration::from_millis(20_000));
+    rig.answers(key, &Asked::new(tcp(), &bytes), 401, Keep::Stateless);
+    assert_eq!(rig.sent()[0].code(), 401);
+    let again = rig.taken(tcp(), &bytes);
+    rig.passes(Duration::from_millis(12_000));
+    rig.answers(first, &Asked::new(tcp(), &Ask::message("before").bytes()), 202, Keep::Cached);
+    assert_eq!(rig.sent(), [], "the client of the first has given up");
+    rig.answers(again, &Asked::new(tcp(), &bytes), 202, Keep::Cached);
+    assert_eq!(rig.sent()[0].code(), 202);
+}

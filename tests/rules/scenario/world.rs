@@ -268,7 +268,7 @@ impl World {
         Ok(())
     }
 
-    fn ctx<'a>(&self, start: &'a str, served: &'a dyn Fn(&str) -> bool) -> Ctx<'a> {
+    fn ctx<'a>(&self, start: &'a str, served: &'a (dyn Fn(&str) -> bool + Sync)) -> Ctx<'a> {
         Ctx {
             dialect: self.dialect,
             start,
@@ -428,9 +428,14 @@ fn members(room: &Room) -> impl Iterator<Item = Aor> + '_ {
 }
 
 fn local(at: UnixMs) -> LocalTime {
-    let time = time::OffsetDateTime::from_unix_timestamp(at / 1000).unwrap();
-    let (year, month, day) = time.to_calendar_date();
-    LocalTime { year, month: month.into(), day, hour: time.hour(), minute: time.minute() }
+    let time = jiff::Timestamp::from_millisecond(at).unwrap().to_zoned(jiff::tz::TimeZone::UTC);
+    LocalTime {
+        year: time.year().into(),
+        month: time.month().unsigned_abs(),
+        day: time.day().unsigned_abs(),
+        hour: time.hour().unsigned_abs(),
+        minute: time.minute().unsigned_abs(),
+    }
 }
 
 /// `who > to: text`. A colon that is not followed by text ends an empty one.

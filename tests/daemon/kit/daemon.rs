@@ -1,0 +1,344 @@
+//! The daemon as a process: own data directory, own loopback address, ended by its own process id.
+//!
+//! Each daemon has an address of 127.0.0.0/8 for itself, so that no other socket of the run can take its port
+//! while it is down between a kill and a restart. Prints the daemon's log when a test fails.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use super::phone::PhoneSetup;
+use super::{Msg, PATIENCE, Phone, token};
+
+/// The served domain of all tests that do not say otherwise.
+pub const DOMAIN: &str = "example.org";
+
+/// Configuration of a daemon to be. Values are TOML.
+pub struct Setup {
+    keys: BTreeMap<String, String>,
+    wrapper: Vec<String>,
+    addr: SocketAddr,
+    dir: TempDir,
+}
+
+impl Setup {
+    pub fn new() -> Setup {
+        let addr = free_address();
+        let dir = TempDir::with_prefix("imcd-test-").expect("a temporary directory");
+        let path = dir.path().display().to_string();
+        let mut setup = Setup { keys: BTreeMap::new(), wrapper: Vec::new(), addr, dir };
+        let lines = [
+            ("domains", format!("[\"{DOMAIN}\"]")),
+            ("aliases", format!("{{ \"localhost\" = \"{DOMAIN}\" }}")),
+            ("data_dir", format!("\"{path}\"")),
+            ("run_dir", format!("\"{path}\"")),
+            ("sip.listen", format!("[\"udp:{addr}\", \"tcp:{addr}\"]")),
+            ("limits.posts_per_s", "0".into()),
+            ("control.http", "\"\"".into()),
+        ];
+        for (key, value) in lines {
+            setup.keys.insert(key.into(), value);
+        }
+        setup
+    }
+
+    /// One key, dotted, with its TOML value.
+    pub fn set(mut self, key: &str, value: &str) -> Setup {
+        self.keys.insert(key.into(), value.into());
+        self
+    }
+
+    pub fn digest(self) -> Setup {
+        self.set("auth.mode", "\"digest\"")
+    }
+
+    /// Command that starts the daemon's command line, for example strace. Its process must become the daemon.
+    pub fn wrap(mut self, args: &[&str]) -> Setup {
+        self.wrapper = args.iter().map(|a| a.to_string()).collect();
+        self
+    }
+
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn write_config(&self) -> PathBuf {
+        let mut text = String::new();
+        for (key, value) in &self.keys {
+            text.push_str(&format!("{key} = {value}\n"));
+        }
+        let path = self.dir.path().join("imcd.toml");
+        std::fs::write(&path, text).expect("the configuration file is written");
+        path
+    }
+
+    fn command(&self, config: &Path) -> Command {
+        let binary = env!("CARGO_BIN_EXE_imcd");
+        let mut command = match self.wrapper.split_first() {
+            None => Command::new(binary),
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(binary);
+                command
+            }
+        };
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("IMCD_")) {
+            command.env_remove(name);
+        }
+        command.arg("--config").arg(config).current_dir(self.dir.path()).stdin(Stdio::null());
+        command
+    }
+
+    /// Starts it and waits until it answers OPTIONS.
+    pub fn start(self) -> Daemon {
+        let config = self.write_config();
+        let mut daemon = Daemon {
+            addr: self.addr,
+            setup: self,
+            config,
+            child: None,
+            log: Arc::new(Mutex::new(VecDeque::new())),
+            accounts: Mutex::new(BTreeMap::new()),
+        };
+        daemon.launch();
+        daemon
+    }
+
+    /// Runs it to its end: for configurations that must be refused. Ends it after [`PATIENCE`].
+    pub fn run_to_end(&self, more: &[&str]) -> Output {
+        let config = self.write_config();
+        run_to_end(self.command(&config).args(more))
+    }
+}
+
+fn run_to_end(command: &mut Command) -> Output {
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the daemon can be started");
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        if child.try_wait().expect("the child can be waited for").is_some() {
+            return child.wait_with_output().expect("its output can be read");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.kill().expect("the child can be killed");
+    let output = child.wait_with_output().expect("its output can be read");
+    panic!("it should have ended by itself, but ran on:\n{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A running daemon, or one that was killed and waits to be started again.
+pub struct Daemon {
+    pub addr: SocketAddr,
+    setup: Setup,
+    config: PathBuf,
+    child: Option<Child>,
+    log: Arc<Mutex<VecDeque<String>>>,
+    accounts: Mutex<BTreeMap<String, String>>,
+}
+
+impl Daemon {
+    /// With the tests' usual configuration: open, loopback.
+    pub fn open() -> Daemon {
+        Setup::new().start()
+    }
+
+    fn launch(&mut self) {
+        let mut child = self
+            .setup
+            .command(&self.config)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the daemon can be started");
+        let stderr = child.stderr.take().expect("stderr is piped");
+        let log = self.log.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+                let mut log = log.lock().expect("log");
+                if log.len() >= 2000 {
+                    log.pop_front();
+                }
+                log.push_back(String::from_utf8_lossy(&line).into_owned());
+            }
+        });
+        self.child = Some(child);
+        self.await_answer();
+    }
+
+    fn await_answer(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.as_mut().and_then(|c| c.try_wait().ok().flatten()) {
+                panic!("the daemon ended while starting: {status}\n{}", self.log());
+            }
+            if self.options(Duration::from_millis(200)).is_some() {
+                return;
+            }
+        }
+        panic!("the daemon did not answer OPTIONS within {PATIENCE:?}\n{}", self.log());
+    }
+
+    /// Its answer to an OPTIONS over UDP; `None` when it stays silent for `wait`.
+    pub fn options(&self, wait: Duration) -> Option<Msg> {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        socket.set_read_timeout(Some(wait)).expect("read timeout");
+        let me = socket.local_addr().expect("an address");
+        let id = token();
+        let request = format!(
+            "OPTIONS sip:{DOMAIN} SIP/2.0\r\nVia: SIP/2.0/UDP {me};rport;branch=z9hG4bK{id}\r\nMax-Forwards: 70\r\n\
+             From: <sip:probe@{DOMAIN}>;tag={id}\r\nTo: <sip:{DOMAIN}>\r\nCall-ID: {id}\r\nCSeq: 1 OPTIONS\r\n\
+             Content-Length: 0\r\n\r\n"
+        );
+        socket.send_to(request.as_bytes(), self.addr).ok()?;
+        let mut buffer = [0; 65535];
+        let (n, _) = socket.recv_from(&mut buffer).ok()?;
+        Msg::parse(&buffer[..n]).filter(|m| m.call_id() == id)
+    }
+
+    /// Fails unless it answers OPTIONS with 200 within [`PATIENCE`].
+    pub fn must_be_alive(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if let Some(answer) = self.options(Duration::from_millis(500)) {
+                assert_eq!(answer.status(), 200, "OPTIONS is answered {}", answer.start);
+                return;
+            }
+        }
+        panic!("the daemon no longer answers OPTIONS\n{}", self.log());
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("the daemon runs").id()
+    }
+
+    pub fn dir(&self) -> &Path {
+        self.setup.dir()
+    }
+
+    /// The last lines of its log.
+    pub fn log(&self) -> String {
+        let log = self.log.lock().expect("log");
+        log.iter().rev().take(60).rev().cloned().collect::<Vec<_>>().join("\n")
+    }
+
+    /// True when its log, as far as it is kept, has this text.
+    pub fn logged(&self, text: &str) -> bool {
+        self.log.lock().expect("log").iter().any(|line| line.contains(text))
+    }
+
+    /// kill -9, and waits until it is gone.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().expect("the daemon runs");
+        child.kill().expect("SIGKILL can be sent");
+        child.wait().expect("the killed daemon is reaped");
+    }
+
+    /// Starts it again after [`Daemon::kill`] or [`Daemon::terminate`], same address and data.
+    pub fn restart(&mut self) {
+        assert!(self.child.is_none(), "it still runs");
+        self.launch();
+    }
+
+    pub fn kill_and_restart(&mut self) {
+        self.kill();
+        self.restart();
+    }
+
+    /// SIGTERM; how it ended and after what time.
+    pub fn terminate(&mut self) -> (ExitStatus, Duration) {
+        let mut child = self.child.take().expect("the daemon runs");
+        let begun = Instant::now();
+        kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).expect("SIGTERM can be sent");
+        let deadline = begun + PATIENCE;
+        while Instant::now() < deadline {
+            if let Some(status) = child.try_wait().expect("the child can be waited for") {
+                return (status, begun.elapsed());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        child.kill().expect("SIGKILL can be sent");
+        child.wait().expect("the killed daemon is reaped");
+        panic!("SIGTERM did not end the daemon within {PATIENCE:?}\n{}", self.log());
+    }
+
+    /// Adds an account with a password by `imcctl`; phones of this user know the password from now on.
+    pub fn account(&self, user: &str, password: &str) {
+        let output = self.imcctl(&["account", "add", &format!("{user}@{DOMAIN}"), "--password", password]);
+        assert!(output.status.success(), "imcctl account add {user}: {output:?}\n{}", self.log());
+        self.accounts.lock().expect("accounts").insert(user.into(), password.into());
+    }
+
+    pub fn imcctl(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_imcctl"));
+        command.arg("--socket").arg(self.dir().join("imcd.sock")).args(args).stdin(Stdio::null());
+        run_to_end(&mut command)
+    }
+
+    /// A phone of this user, to be set up further.
+    pub fn phone(&self, user: &str) -> PhoneSetup {
+        let password = self.accounts.lock().expect("accounts").get(user).cloned();
+        PhoneSetup::new(self.addr, user, DOMAIN, password)
+    }
+
+    /// A registered UDP phone.
+    pub fn udp(&self, user: &str) -> Phone {
+        self.phone(user).registered()
+    }
+
+    /// A registered TCP phone.
+    pub fn tcp(&self, user: &str) -> Phone {
+        self.phone(user).over(super::Over::Tcp).registered()
+    }
+
+    /// A second daemon on the same data, with listeners of its own: must end by itself.
+    pub fn second(&self) -> Output {
+        let other = free_address();
+        let mut command = self.setup.command(&self.config);
+        run_to_end(command.env("IMCD_SIP__LISTEN", format!("udp:{other},tcp:{other}")))
+    }
+
+    /// Resident memory in KiB, from /proc.
+    pub fn rss_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("/proc is there");
+        let line = status.lines().find(|l| l.starts_with("VmRSS:")).expect("VmRSS is there");
+        line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("VmRSS is a number")
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- log of the daemon at {} ---\n{}\n---", self.addr, self.log());
+        }
+        if let Some(mut child) = self.child.take() {
+            // Already gone is as good.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// An address that this process alone uses, with a port that is free on UDP and TCP.
+fn free_address() -> SocketAddr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let pid = std::process::id();
+    for _ in 0..100 {
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let ip = format!("127.{}.{}.{}", 16 + pid % 200, (pid / 200) % 250, 1 + n % 250);
+        let Ok(udp) = UdpSocket::bind(format!("{ip}:0")) else { continue };
+        let addr = udp.local_addr().expect("an address");
+        if TcpListener::bind(addr).is_ok() {
+            return addr;
+        }
+    }
+    panic!("no free loopback address");
+}

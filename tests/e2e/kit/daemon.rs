@@ -1,0 +1,139 @@
+//! The real `imcd`, on a port and in a directory of its own.
+
+use super::process::{Process, Speaks, write};
+use super::{PATIENCE, free_port};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::net::UdpSocket;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+pub struct Daemon {
+    pub port: u16,
+    dir: TempDir,
+    auth_mode: &'static str,
+    process: Process,
+}
+
+impl Daemon {
+    /// A daemon that believes the From of anybody on loopback, as `cargo run` gives it.
+    pub fn open() -> Daemon {
+        Daemon::start("auto")
+    }
+
+    /// A daemon that asks everybody for his password.
+    pub fn digest() -> Daemon {
+        Daemon::start("digest")
+    }
+
+    fn start(auth_mode: &'static str) -> Daemon {
+        let dir = TempDir::new().expect("a directory for the daemon");
+        // An empty file, so that one in /etc is not taken.
+        write(&dir, "imcd.toml", "");
+        let port = free_port();
+        let process = launch(&dir, port, auth_mode);
+        let mut daemon = Daemon { port, dir, auth_mode, process };
+        daemon.await_options();
+        daemon
+    }
+
+    /// Asks it to stop, as a service manager does, and starts it again on what it had stored.
+    pub fn restart(&mut self) {
+        self.stop();
+        self.process = launch(&self.dir, self.port, self.auth_mode);
+        self.await_options();
+    }
+
+    pub fn stop(&mut self) {
+        let pid = Pid::from_raw(i32::try_from(self.process.id()).expect("a process id fits"));
+        kill(pid, Signal::SIGTERM).expect("the daemon runs");
+        match self.process.wait(PATIENCE) {
+            Some(status) if status.success() => {}
+            Some(status) => self.process.fail(&format!("ended with {status} after SIGTERM")),
+            None => self.process.fail("did not end after SIGTERM"),
+        }
+    }
+
+    /// Ends it as a power cut does, and starts it again.
+    pub fn crash(&mut self) {
+        self.process.kill();
+        self.process = launch(&self.dir, self.port, self.auth_mode);
+        self.await_options();
+    }
+
+    pub fn add_account(&self, name: &str, password: &str) {
+        self.imcctl(&["account", "add", &format!("{name}@127.0.0.1"), "--password", password]);
+    }
+
+    /// Runs the management tool against this daemon; its output. Panics if it is refused.
+    pub fn imcctl(&self, arguments: &[&str]) -> String {
+        let output = Command::new(env!("CARGO_BIN_EXE_imcctl"))
+            .arg("--socket")
+            .arg(self.dir.path().join("imcd.sock"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .expect("imcctl starts");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            output.status.success(),
+            "imcctl {arguments:?}: {}\n{text}{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        text
+    }
+
+    fn await_options(&mut self) {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket on loopback");
+        socket.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout can be set");
+        let from = socket.local_addr().expect("the socket is bound");
+        let request = format!(
+            "OPTIONS sip:127.0.0.1:{port} SIP/2.0\r\nVia: SIP/2.0/UDP {from};branch=z9hG4bK-up;rport\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:harness@127.0.0.1>;tag=up\r\nTo: <sip:127.0.0.1:{port}>\r\n\
+             Call-ID: up@{from}\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n",
+            port = self.port
+        );
+        let deadline = Instant::now() + PATIENCE;
+        let mut answer = [0; 2048];
+        while Instant::now() < deadline && !self.process.has_ended() {
+            // Refused until the daemon has bound its socket: that is what is waited for.
+            let _ = socket.send_to(request.as_bytes(), ("127.0.0.1", self.port));
+            match socket.recv(&mut answer) {
+                Ok(length) if answer[..length].starts_with(b"SIP/2.0 200") => return,
+                _ => {}
+            }
+        }
+        self.process.fail("does not answer OPTIONS");
+    }
+}
+
+fn launch(dir: &TempDir, port: u16, auth_mode: &str) -> Process {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_imcd"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"IMCD_")) {
+        command.env_remove(name);
+    }
+    command
+        .arg("--config")
+        .arg(dir.path().join("imcd.toml"))
+        .env("IMCD_DATA_DIR", dir.path())
+        .env("IMCD_RUN_DIR", dir.path())
+        .env("IMCD_SIP__LISTEN", format!("udp:127.0.0.1:{port},tcp:127.0.0.1:{port}"))
+        .env("IMCD_AUTH__MODE", auth_mode)
+        .env("IMCD_CONTROL__HTTP", "")
+        .env("IMCD_CONTROL__FIFO", "")
+        .env("RUST_BACKTRACE", "1")
+        .current_dir(dir.path())
+        .stdin(Stdio::null());
+    Process::start("imcd", &mut command, Speaks::Stderr)
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.process.stderr.text();
+            eprintln!("--- imcd on port {} logged ---\n{log}\n---", self.port);
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What every end-to-end test needs: the daemon, and real SIP clients behind one trait.
+//!
+//! All waiting is for something that a program says, with a generous deadline; every program is ended by its own
+//! process id when its driver is dropped.
+
+mod baresip;
+mod daemon;
+mod linphone;
+mod process;
+mod sipp;
+
+pub use baresip::Baresip;
+pub use daemon::Daemon;
+pub use linphone::Linphone;
+pub use sipp::Sipp;
+
+use std::net::{TcpListener, UdpSocket};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+/// How long a test waits for what must happen. Only failures take that long.
+pub const PATIENCE: Duration = Duration::from_secs(40);
+
+/// The room of most tests.
+pub const ROOM: &str = "team";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    Udp,
+    Tcp,
+}
+
+impl Transport {
+    pub fn param(self) -> &'static str {
+        match self {
+            Transport::Udp => "udp",
+            Transport::Tcp => "tcp",
+        }
+    }
+}
+
+/// Who a phone belongs to.
+#[derive(Clone, Debug)]
+pub struct User {
+    pub name: &'static str,
+    pub password: Option<&'static str>,
+    pub transport: Transport,
+}
+
+impl User {
+    pub fn new(name: &'static str, transport: Transport) -> User {
+        User { name, password: None, transport }
+    }
+
+    pub fn with_password(name: &'static str, password: &'static str, transport: Transport) -> User {
+        User { name, password: Some(password), transport }
+    }
+}
+
+/// A registered phone. Starting one returns when the daemon has accepted its REGISTER.
+pub trait Phone {
+    /// Sends `text` to the address of `to`, a bare name in the daemon's domain.
+    fn send(&mut self, to: &str, text: &str);
+
+    /// Waits until the phone has shown `text` from `from`, after what it was last seen to show: consecutive calls
+    /// therefore check the order too.
+    fn hears(&mut self, from: &str, text: &str);
+
+    /// All that the phone has shown since it was switched on.
+    fn shown(&self) -> String;
+
+    /// Switches it off properly: it says goodbye to the daemon, if it knows how to.
+    fn quit(&mut self);
+
+    /// Pulls its plug.
+    fn vanish(&mut self);
+
+    /// Switches it on again, as the same device, and waits until it is registered.
+    fn come_back(&mut self);
+}
+
+/// A post in the room, heard by all `others` as the room spells it.
+pub fn post(author: &mut dyn Phone, name: &str, text: &str, others: &mut [&mut dyn Phone]) {
+    author.send(ROOM, text);
+    for other in others {
+        other.hears(ROOM, &format!("[{name}]: {text}"));
+    }
+}
+
+/// True if all `programs` are installed. Missing ones fail the test, unless `IMCD_SKIP_PEERS=1`.
+pub fn installed(programs: &[&str]) -> bool {
+    let missing: Vec<_> = programs.iter().filter(|p| find_program(p).is_none()).collect();
+    if missing.is_empty() {
+        return true;
+    }
+    let skip = std::env::var("IMCD_SKIP_PEERS").is_ok_and(|v| v == "1");
+    assert!(skip, "not installed: {missing:?}; run tools/test-peers.sh, or set IMCD_SKIP_PEERS=1 to skip");
+    eprintln!("skipped (IMCD_SKIP_PEERS=1): {missing:?} not installed");
+    false
+}
+
+fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
+}
+
+/// A port of 127.0.0.1 that is free for UDP and TCP. Below the range from which the kernel takes the ports of
+/// outgoing connections, and never given twice in one run.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    const FIRST: u16 = 10_000;
+    const RANGE: u16 = 20_000;
+    // Runs side by side on one machine begin at different places.
+    let start = (std::process::id().wrapping_mul(97) % u32::from(RANGE)) as u16;
+    for _ in 0..RANGE {
+        let port = FIRST + start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % RANGE;
+        let address = ("127.0.0.1", port);
+        if UdpSocket::bind(address).is_ok() && TcpListener::bind(address).is_ok() {
+            return port;
+        }
+    }
+    panic!("no free port on 127.0.0.1");
+}
