@@ -49,6 +49,9 @@ impl Shard {
                     if is_route {
                         self.leave_hop(dest, probe);
                     }
+                    if let Some(outbox) = self.outbox(slot) {
+                        answered(&item, outbox, 513, events);
+                    }
                     self.give_up(slot, &item, 513, events);
                 }
             }
@@ -256,7 +259,9 @@ impl Shard {
             self.hop_answered(now, dest, out, events);
         }
         let Some(outbox) = self.outbox(slot) else { return };
-        answered(&flight.item, outbox, status, events);
+        if !matches!(verdict, Outcome::Done | Outcome::Convert) {
+            answered(&flight.item, outbox, status, events);
+        }
         match verdict {
             Outcome::Done => {
                 outbox.answered();
@@ -268,6 +273,7 @@ impl Shard {
                     outbox.shape.part += 1;
                     return;
                 }
+                answered(&flight.item, outbox, status, events);
                 outbox.finish(&flight.item);
                 if let Item::Entry(_) = &flight.item {
                     self.counters.delivered += 1;
@@ -302,6 +308,7 @@ impl Shard {
                 } else if text && !too_large && !shape.bare {
                     outbox.shape.bare = true;
                 } else {
+                    answered(&flight.item, outbox, status, events);
                     self.give_up(slot, &flight.item, status, events);
                 }
             }
@@ -337,15 +344,13 @@ impl Shard {
     pub(super) fn silence(&mut self, now: Now, slot: u32, known: bool, events: &mut Vec<Event>) {
         let Some(flight) = self.land(slot) else { return };
         let Some(outbox) = self.outbox(slot) else { return };
-        if flight.over == outbox.contact.dest {
-            answered(&flight.item, outbox, 0, events);
-        }
         let dest = outbox.contact.dest;
         if flight.over != dest {
             // Only the detour for a large message failed: without it then.
             outbox.large = Large::Fails;
             return;
         }
+        answered(&flight.item, outbox, 0, events);
         if outbox.contact.is_route {
             // A next hop that has answered others meanwhile is not down: this address is.
             let heard = self.hops.get(&dest).and_then(|hop| hop.heard);
@@ -366,19 +371,20 @@ pub(super) enum Sent {
     TooLarge,
 }
 
-fn body_len(item: &Item) -> usize {
-    match item {
-        Item::Entry(entry) => entry.body.len(),
-        Item::Aside(aside, _) => aside.body.len(),
-    }
-}
-
-/// Somebody may be waiting for the answer to a direct message (spec §5.4).
+/// Somebody may be waiting for the answer to a direct message (spec §5.4). Not told of an answer after which the
+/// same message is tried in another shape.
 fn answered(item: &Item, outbox: &Outbox, status: u16, events: &mut Vec<Event>) {
     if let Item::Entry(entry) = item
         && entry.kind == EntryKind::Direct
     {
         let (account, contact) = (outbox.account, outbox.contact.key.clone());
         events.push(Event::Answered { account, contact, seq: entry.seq, status });
+    }
+}
+
+fn body_len(item: &Item) -> usize {
+    match item {
+        Item::Entry(entry) => entry.body.len(),
+        Item::Aside(aside, _) => aside.body.len(),
     }
 }

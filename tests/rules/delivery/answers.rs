@@ -287,3 +287,42 @@ fn a_phone_that_chokes_on_every_x_gets_all_the_rest() {
     assert_eq!(taken.into_iter().map(|(_, body)| body).collect::<Vec<_>>(), wanted);
     assert_eq!(xs, 6);
 }
+
+#[test]
+fn whoever_waits_for_a_direct_message_is_told_the_final_answer_alone() {
+    let mut w = World::bob(5001);
+    let mailbox = imcd::types::ConvId(2);
+    let span = imcd::types::Span { conversation: mailbox, since: imcd::types::Seq(0), until: None };
+    let news = imcd::types::Announcement { spans: vec![(BOB.0, span)], entries: vec![] };
+    w.input(imcd::chat::shard::Input::Announce(std::sync::Arc::new(news)));
+    let answers: [(&[u16], Option<u16>); 5] = [
+        (&[200], Some(200)),
+        (&[415, 415], Some(415)),
+        (&[415, 202], Some(202)),
+        (&[603], Some(603)),
+        (&[480], Some(480)),
+    ];
+    for (statuses, wanted) in answers {
+        let mut entry = post(mailbox, ALICE, "hello", w.ms());
+        entry.kind = imcd::types::EntryKind::Direct;
+        let direct = w.say(entry);
+        for status in statuses {
+            let sent = w.one();
+            w.reply(&sent, *status);
+        }
+        let told: Vec<u16> = w
+            .events
+            .iter()
+            .filter_map(|e| match e {
+                Event::Answered { seq, status, .. } if *seq == direct => Some(*status),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(told, Vec::from_iter(wanted), "{statuses:?}");
+    }
+    w.events.clear();
+    w.pass_s(31);
+    w.one();
+    w.pass_s(33);
+    assert!(w.events.iter().any(|e| matches!(e, Event::Answered { status: 0, .. })), "{:?}", w.events);
+}

@@ -256,8 +256,9 @@ impl Network {
         !self.calm && self.dice.percent(self.loss)
     }
 
+    /// At most T4 (RFC 3261 Table 4).
     fn delay(&mut self) -> u64 {
-        if !self.calm && self.dice.percent(3) { self.dice.roll(1, 20_000) } else { self.dice.roll(1, 80) }
+        if !self.calm && self.dice.percent(3) { self.dice.roll(1, 5_000) } else { self.dice.roll(1, 80) }
     }
 
     fn happens(&mut self, next: Next) {

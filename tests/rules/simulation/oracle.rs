@@ -153,8 +153,10 @@ impl Oracle {
     /// All is quiet, all phones are good and bound: everybody has what is his.
     pub fn judge(&self, phones: &[Phone], log: &Log, now: i64) {
         for phone in phones {
-            // What was refused, and forgotten in a crash, may come again later and be taken.
-            let taken = phone.taken.iter().filter(|id| !phone.refused.contains(id));
+            // What was refused, and forgotten in a crash, may come again later and be taken; the last packet of
+            // what then expired may be overtaken.
+            let lasting = |id: &&u64| self.entries[id].expires > now;
+            let taken = phone.taken.iter().filter(|id| !phone.refused.contains(id)).filter(lasting);
             let seqs: Vec<Seq> = taken.map(|id| self.entries[id].seq).collect();
             assert!(seqs.is_sorted(), "{} {}: out of order: {seqs:?}", phone.account.1, phone.device);
         }
