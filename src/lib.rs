@@ -17,6 +17,33 @@
 //! | 3 memory | [`store`] | the durable verbs in domain words; all SQL |
 //! | 2 rules | [`sip`], [`chat`], [`registration`] | SIP and rooms without sockets, SQL or clock |
 //! | 1 words | [`types`], [`refusal`], [`config`] | values, refusals, configuration |
+//!
+//! # The flows
+//!
+//! **A post.** [`edge::transport`] → [`edge::driver`] → [`sip::endpoint`] (absorbs retransmissions) → [`edge::uas`]
+//! reads it, [`service::identity`] says whose it is → [`service::focus`]: the room's snapshot says whether he may
+//! ([`chat::decide`]) → [`store::Store::commit`] (one writer, group commit) → 202. After the commit the writer
+//! announces → [`service::delivery`] hands the entry to the shards → [`chat::shard`]: an outbox per contact, one
+//! MESSAGE in flight each → the outcome moves a position. A command takes the same road; its changes and notices
+//! are one commit under the room's version, and a stale judgement is made again.
+//!
+//! **A device that returns.** REGISTER → [`registration`] → [`service::registrar`]: durable, then 200 → all ways to
+//! the account go to its shard → an outbox opens at the device's position → pages of the log → live queue.
+//!
+//! **A message to a person.** As a post, by [`service::relay`]: into his mailbox, which is a conversation like a
+//! room's; the answer waits a moment for a device.
+//!
+//! # Where a change belongs
+//!
+//! | change | place |
+//! | --- | --- |
+//! | a chat command | a row in [`chat::table`], its meaning in [`chat::decide`], its words in [`chat::dialect`], a scenario |
+//! | what a phone's answer means | [`chat::outcome`] |
+//! | what members see of a message | [`chat::render`] |
+//! | a management command | a row in [`edge::control::table`] and a method of [`edge::control::Management`] |
+//! | a configuration key | [`config`] and `etc/imcd.toml` |
+//! | a table or column | a new file in `sql/sqlite/`, the statement in [`store`] |
+//! | a way to say no | [`refusal`] |
 
 pub mod chat;
 pub mod config;
