@@ -27,6 +27,9 @@ refusals! {
     FOREIGN_SENDER = 403 "Sender Is Not of This Server";
     PATH_NOT_TRUSTED = 403 "Path Is Taken from Trusted Proxies Only";
     IS_A_ROOM = 403 "This Address Is a Room";
+    IS_THE_MANAGER = 403 "This Address Takes Room Commands";
+    RESERVED = 403 "This Address Is Reserved";
+    NOT_A_PERSON = 403 "This Sender Is a Room";
     NOT_YOUR_ACCOUNT = 403 "Not Your Account";
     NO_SUCH_ROOM = 404 "No Such Room";
     NO_SUCH_MEMBER = 404 "No Such Member in This Room";

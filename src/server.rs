@@ -4,7 +4,7 @@
 mod manage;
 
 use std::fs::{File, OpenOptions};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, OnceLock, RwLock};
 use std::thread::JoinHandle;
@@ -23,7 +23,8 @@ use crate::edge::control::{ControlSocket, SocketLimits};
 use crate::edge::driver::{Driver, Gauges, House, Inbox, Mail, NewRequest, Served, StreamsToShards};
 use crate::edge::tasks::Serving;
 use crate::edge::transport::tcp::Streams;
-use crate::edge::transport::udp;
+use crate::edge::transport::udp::Faces;
+use crate::edge::transport::{local_towards, udp};
 use crate::edge::uas::Uas;
 use crate::refusal::Fault;
 use crate::service::clock::Clock;
@@ -116,15 +117,20 @@ fn lock_data_dir(dir: &Path) -> Result<Flock<File>, Fault> {
 }
 
 /// Stream transport as the registrar sees it; filled when the streams exist.
-#[derive(Default)]
-struct StreamFlows(OnceLock<Arc<Streams>>);
+struct StreamFlows {
+    streams: OnceLock<Arc<Streams>>,
+    faces: Arc<Faces>,
+}
 
 impl Flows for StreamFlows {
     fn is_open(&self, conn: ConnId) -> bool {
-        self.0.get().is_some_and(|streams| streams.is_open(conn))
+        self.streams.get().is_some_and(|streams| streams.is_open(conn))
+    }
+    fn face(&self, listener: u16, ours: IpAddr) -> u16 {
+        self.faces.number(listener, ours)
     }
     fn hold(&self, conn: ConnId, held: bool) {
-        if let Some(streams) = self.0.get() {
+        if let Some(streams) = self.streams.get() {
             streams.hold(conn, held);
         }
     }
@@ -169,13 +175,8 @@ impl House for Rooms {
                 let registrar = self.registrar.clone();
                 self.runtime.spawn_blocking(move || registrar.unbound(account, contact));
             }
-            Some(Report::NoticeLost { account, room }) => {
-                let focus = self.focus.clone();
-                self.runtime.spawn(async move {
-                    if let Err(fault) = focus.notice_lost(account, &room).await {
-                        warn!(%fault, "an invitation that failed was not withdrawn");
-                    }
-                });
+            Some(Report::GaveUp { account, seq }) => {
+                drop(self.runtime.spawn(self.focus.clone().given_up(account, seq)))
             }
             None => {}
         }
@@ -230,7 +231,8 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         Delivery::start(Wires { tell, hurry, shards }, ids, store.clone(), clock, room_max, start.clone())?;
     let domains = Arc::new(Domains::new(&config));
     let identity = Arc::new(Identity::new(&config, domains.clone(), store.clone(), clock)?);
-    let flows = Arc::new(StreamFlows::default());
+    let faces = Arc::new(Faces::new(listening.len()));
+    let flows = Arc::new(StreamFlows { streams: OnceLock::new(), faces: faces.clone() });
     let registrar = Arc::new(Registrar::new(
         &config,
         store.clone(),
@@ -238,6 +240,7 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         flows.clone(),
         clock,
         listening.clone(),
+        config.sip.outbound_proxy.as_ref().map(|proxy| our_side(proxy.addr)),
     ));
     let runtime = tokio::runtime::Handle::current();
     let limits = sip_limits(&config);
@@ -253,7 +256,7 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         Streams::new(events, limits, exempt, descriptors().saturating_sub(256).max(64), runtime.clone())
     };
     // The only place that sets it.
-    let _ = flows.0.set(streams.clone());
+    let _ = flows.streams.set(streams.clone());
     let focus = Arc::new(Focus {
         store: store.clone(),
         delivery: delivery.clone(),
@@ -327,6 +330,7 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
             shard: Shard::new(settings, Instant::now(), u64::from_be_bytes(seed), store.head()),
             endpoint: Endpoint::new(endpoint),
             sockets,
+            faces: faces.clone(),
             inboxes: inboxes.clone(),
             streams: streams.clone(),
             house: house.clone(),
@@ -406,6 +410,12 @@ fn bind(config: &Config, shards: usize) -> Result<Bound, Fault> {
     Ok((sockets, streams, listening))
 }
 
+/// The address of ours that packets to `remote` leave from.
+fn our_side(remote: SocketAddr) -> IpAddr {
+    let any = if remote.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
+    local_towards(remote, SocketAddr::new(any, 0)).ip()
+}
+
 fn tcp_listener(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = socket2::Socket::new(
         socket2::Domain::for_address(address),
@@ -463,8 +473,8 @@ fn announce_commits(
                 runtime.spawn_blocking(move || {
                     for id in opened {
                         let reached = store.address(id).and_then(|who| match who {
-                            Some(who) if !registrar.is_bound(&who) => registrar.reach_unbound(id, &who),
-                            _ => Ok(()),
+                            Some(who) => registrar.reach_unbound(id, &who),
+                            None => Ok(()),
                         });
                         if let Err(fault) = reached {
                             warn!(%fault, "no route opened");
@@ -491,8 +501,10 @@ fn control_socket(config: &Config, server: &Arc<Server>) -> Result<tokio::task::
 
 /// The first thing a newcomer sees: where we listen and how to try it.
 fn greet(server: &Server, config: &Config) {
+    let mut words = String::new();
     for listener in &server.listening {
-        println!("imcd listens on {}:{}", listener.transport.via().to_ascii_lowercase(), listener.address);
+        let transport = listener.transport.via().to_ascii_lowercase();
+        words.push_str(&format!("imcd listens on {transport}:{}\n", listener.address));
     }
     let domain = server.domains.default_domain();
     let start = char::from(config.imc.imc_cmd_start_char.byte());
@@ -501,9 +513,11 @@ fn greet(server: &Server, config: &Config) {
     } else {
         "point two softphones here with any user name and no password".to_owned()
     };
-    println!(
-        "To try it: {who};\nfrom one send \"{start}create\" to sip:team@{domain}, from the other \"{start}join\", and chat there."
-    );
+    words.push_str(&format!(
+        "To try it: {who};\nfrom one send \"{start}create\" to sip:team@{domain}, from the other \"{start}join\", and chat there.\n"
+    ));
+    // Nobody may be reading: that is no reason to stop.
+    let _ = std::io::Write::write_all(&mut std::io::stdout(), words.as_bytes());
     info!(version = env!("CARGO_PKG_VERSION"), auth = config.auth_required(), "started");
 }
 
@@ -555,7 +569,8 @@ async fn upkeep(server: Arc<Server>, clock: Clock) {
     let mut trimmed = Instant::now();
     loop {
         second.tick().await;
-        server.registrar.expire();
+        server.registrar.expire().await;
+        server.focus.expire_invitations().await;
         if trimmed.elapsed() < TRIM_EVERY {
             continue;
         }
@@ -563,9 +578,6 @@ async fn upkeep(server: Arc<Server>, clock: Clock) {
         let now = clock.wall();
         server.store.sweep(now);
         trim(&server.store, now).await;
-        if let Err(fault) = server.focus.expire_invitations().await {
-            warn!(%fault, "old invitations were not withdrawn");
-        }
     }
 }
 

@@ -10,6 +10,7 @@ use nom::combinator::{all_consuming, opt, recognize, rest};
 use nom::sequence::{delimited, preceded, terminated};
 use nom::{IResult, Parser};
 
+use crate::sip::uri::canonical;
 use crate::types::Aor;
 
 /// Longest spelling that is read, in bytes.
@@ -31,7 +32,7 @@ impl Names<'_> {
             return None;
         }
         let (_, (user, host)) = all_consuming(address).parse(typed).ok()?;
-        let user = escaped(user);
+        let user = canonical(&escaped(user)).into_owned();
         match host {
             None => Aor::new(&user, self.addressed.host()),
             Some(host) => match (self.canonical)(host) {
@@ -128,6 +129,8 @@ mod tests {
             "<sip:bob@example.org>",
             "<sip:bob@example.org;transport=udp>;tag=1",
             "<bob>",
+            "b%6fb",
+            "sip:%62%6F%62@example.org",
         ] {
             assert_eq!(read(typed).as_deref(), Some("bob@example.org"), "{typed}");
         }

@@ -89,6 +89,16 @@ impl Command {
     }
 }
 
+impl Deed {
+    /// The user it is about, to be spelled as he is known.
+    pub fn user_mut(&mut self) -> Option<&mut Aor> {
+        match self {
+            Deed::Invite(user) | Deed::Add(user) | Deed::Modify(user, _) | Deed::Remove(user) => Some(user),
+            _ => None,
+        }
+    }
+}
+
 /// What a body is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Parsed<'a> {

@@ -216,10 +216,10 @@ fn given(member: &Member, role: Role) -> RoomChange {
 }
 
 fn mailbox(ctx: &Ctx<'_>, room: &Aor, to: Aor, text: String) -> NewEntry {
-    notice(ctx, Place::Mailbox(to), Some(room.clone()), text, "".into())
+    notice(ctx, Place::Mailbox(to), Some(room.clone()), text)
 }
 
-fn notice(ctx: &Ctx<'_>, place: Place, peer: Option<Aor>, text: String, headers: Arc<str>) -> NewEntry {
+fn notice(ctx: &Ctx<'_>, place: Place, peer: Option<Aor>, text: String) -> NewEntry {
     NewEntry {
         place,
         kind: EntryKind::Notice,
@@ -227,7 +227,7 @@ fn notice(ctx: &Ctx<'_>, place: Place, peer: Option<Aor>, text: String, headers:
         peer,
         source: None,
         content_type: None,
-        headers,
+        headers: ctx.headers.clone(),
         body: Bytes::from(text),
         at: ctx.now,
         expires: ctx.expires,
@@ -253,7 +253,7 @@ impl Case<'_> {
 
     /// What all members hear.
     fn said(&self, text: String) -> NewEntry {
-        notice(self.ctx, Place::Room, None, text, self.ctx.headers.clone())
+        notice(self.ctx, Place::Room, None, text)
     }
 
     /// What one person hears, member or not.

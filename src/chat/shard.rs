@@ -106,8 +106,8 @@ pub enum Event {
     Page { slot: u32, id: u64, account: AccountId, after: Seq, skips: Option<Skips> },
     /// A contact said 404, 405 or 410: it is not used until it registers anew.
     Unbound { account: AccountId, contact: Arc<str> },
-    /// A device does not get an entry. `notice`: the room, if it was a word of a room.
-    GaveUp { account: AccountId, device: DeviceKey, seq: Seq, status: u16, notice: Option<Aor> },
+    /// A device does not get an entry. `notice`: it is a word of a room, perhaps an invitation.
+    GaveUp { account: AccountId, device: DeviceKey, seq: Seq, status: u16, notice: bool },
     /// A route refused us as a proxy of strangers would: somebody should look.
     RouteRefused { aor: Aor, status: u16 },
     /// A contact answered a direct message, finally; status 0: in silence.
@@ -261,7 +261,7 @@ impl Shard {
             Input::Alive { account, source } => {
                 for slot in self.accounts.get(&account).cloned().unwrap_or_default() {
                     if let Some(outbox) = self.outbox(slot)
-                        && outbox.contact.source == Some(source)
+                        && (outbox.contact.is_route || outbox.contact.source == Some(source))
                     {
                         outbox.heard = outbox.flight.is_some();
                         if outbox.pause.is_some() {

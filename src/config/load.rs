@@ -25,7 +25,6 @@ pub const RELOADABLE: &[&str] = &[
     "offline.room_max",
     "offline.prefix",
     "delivery.copy_to_sender",
-    "limits.message_bytes",
     "limits.member_max",
     "limits.posts_per_s",
     "log.level",

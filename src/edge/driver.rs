@@ -18,7 +18,8 @@ use tracing::{debug, error};
 
 use super::tasks::{Serving, TaskId, Tasks};
 use super::transport::tcp::{StreamEvents, Streams};
-use super::transport::{local_towards, plain, udp};
+use super::transport::udp::Faces;
+use super::transport::{plain, udp};
 use crate::chat::ids::{Branch, Ids};
 use crate::chat::shard::{Counters, Event, Input, Now, Outgoing, Reply, Shard};
 use crate::refusal::Fault;
@@ -121,6 +122,7 @@ pub struct Driver {
     pub endpoint: Endpoint,
     /// By listener index; `None` for listeners that are not UDP.
     pub sockets: Vec<Option<UdpSocket>>,
+    pub faces: Arc<Faces>,
     pub inboxes: Arc<Vec<Inbox>>,
     pub streams: Arc<Streams>,
     pub house: Arc<dyn House>,
@@ -273,16 +275,26 @@ impl Driver {
         let Some(Some(local)) = work.locals.get(usize::from(listener)).copied() else { return };
         for turn in 0..BATCH {
             let Some(Some(socket)) = self.sockets.get(usize::from(listener)) else { return };
-            match socket.recv_from(&mut work.buffer) {
-                Ok((size, from)) => {
+            let received = match local.ip().is_unspecified() {
+                true => udp::receive(socket, &mut work.buffer),
+                false => socket.recv_from(&mut work.buffer).map(|(size, from)| (size, from, None)),
+            };
+            match received {
+                Ok((size, from, ours)) => {
                     let remote = plain(from);
                     // A few bytes are a keep-alive (RFC 5626 §3.5.1 knows no pong for CRLF on UDP).
                     if size < 16 {
                         continue;
                     }
+                    let (listener, local) = match ours {
+                        Some(ours) => {
+                            (self.faces.number(listener, ours), SocketAddr::new(ours, local.port()))
+                        }
+                        None => (listener, local),
+                    };
                     let flow = Flow { transport: Transport::Udp, listener, local, remote, conn: None };
                     let bytes = std::mem::take(&mut work.buffer);
-                    self.datagram(self.now(), flow, &bytes[..size], work);
+                    self.scanned(self.now(), flow, &bytes[..size], None, work);
                     work.buffer = bytes;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -314,13 +326,6 @@ impl Driver {
         } else if let Some(inbox) = self.inboxes.get(usize::from(branch.shard)) {
             inbox.push(Mail::Shard(input));
         }
-    }
-
-    fn datagram(&mut self, now: Now, mut flow: Flow, bytes: &[u8], work: &mut Work) {
-        if flow.local.ip().is_unspecified() && !bytes.starts_with(b"SIP/") {
-            flow.local = local_towards(flow.remote, flow.local);
-        }
-        self.scanned(now, flow, bytes, None, work);
     }
 
     fn message(&mut self, now: Now, flow: Flow, bytes: Bytes, work: &mut Work) {
@@ -420,11 +425,16 @@ impl Driver {
 
     /// An error means that this datagram will not arrive; a full buffer is not one, Timer E sends again.
     fn send_udp(&self, listener: u16, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
+        let (listener, ours) = self.faces.listener(listener);
         let Some(Some(socket)) = self.sockets.get(usize::from(listener)) else {
             return Err(io::ErrorKind::NotConnected.into());
         };
         for _ in 0..2 {
-            match socket.send_to(bytes, to) {
+            let sent = match ours {
+                Some(ours) => udp::send_from(socket, ours, to, bytes),
+                None => socket.send_to(bytes, to),
+            };
+            match sent {
                 Ok(_) => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 // Somebody else's ICMP error waits on the socket and is reported here once: not ours.

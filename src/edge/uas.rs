@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tracing::{debug, error};
 
+use crate::chat::content::content;
 use crate::chat::ids::Ids;
 use crate::refusal::{Fault, Refusal};
 use crate::registration::{self, Request};
@@ -24,6 +25,8 @@ use crate::types::{Accepted, Answer, Aor, Flow, UnixMs};
 
 /// What 503 asks for while the store takes no writes, in seconds.
 const RETRY_AFTER: &str = "10";
+/// A longer Call-ID is not repeated in In-Reply-To: the copies would not fit a datagram (RFC 3428 §8).
+const CALL_ID_MAX: usize = 200;
 /// Header lines of a direct message that are passed on, in bytes.
 const PASSED_MAX: usize = 4096;
 /// Headers of a direct message that are never passed on, or are made anew (spec §4).
@@ -193,6 +196,14 @@ impl Uas {
             Ok(request) => request,
             Err(refused) => return refused_registration(refused),
         };
+        if self.focus.is_manager(&speaker.aor) {
+            return Refusal::IS_THE_MANAGER.into();
+        }
+        match self.focus.is_anothers(&speaker.aor) {
+            Ok(true) => return Refusal::RESERVED.into(),
+            Ok(false) => {}
+            Err(fault) => return fault.into(),
+        }
         match self.registrar.register(&speaker.aor, &request).await {
             Ok(bindings) => {
                 let mut answer = Answering::of(200, "OK");
@@ -237,18 +248,35 @@ impl Uas {
         if !served {
             return Refusal::DOMAIN_NOT_SERVED.into();
         }
-        match self.hear(&said, message).await {
+        match self.hear(said, message).await {
             Ok(reply) => reply.into(),
             Err(fault) => fault.into(),
         }
     }
 
-    async fn hear(&self, said: &Incoming, message: &Message<'_>) -> Result<Reply, Fault> {
-        if let Some(account) = self.store.account(&said.speaker.aor)? {
-            self.focus.delivery.alive(account.id, said.flow.remote);
+    async fn hear(&self, mut said: Incoming, message: &Message<'_>) -> Result<Reply, Fault> {
+        let behind_proxy = self.registrar.has_proxy();
+        let account = self.store.account(&said.speaker.aor)?;
+        let known = account.as_ref().is_some_and(|account| account.registered);
+        if !known && self.focus.is_no_person(&said.speaker.aor)? {
+            return Ok(Refusal::NOT_A_PERSON.into());
         }
+        match account {
+            Some(account) => {
+                self.focus.delivery.alive(account.id, said.flow.remote);
+                // Everybody knows him by his first spelling (spec §3).
+                said.speaker.aor = account.address;
+            }
+            // Whoever speaks is known from now on, and reached through the proxy (spec §3).
+            None if behind_proxy && !said.speaker.foreign && said.max_forwards > 0 => {
+                self.store.meet(&said.speaker.aor).await?;
+            }
+            None => {}
+        }
+        let said = &said;
         let to_room = self.focus.is_manager(&said.target) || self.store.room(&said.target)?.is_some();
-        if !to_room && self.focus.is_account(&said.target)? && !self.focus.makes_a_room(said) {
+        let to_person = self.focus.is_account(&said.target)? || (behind_proxy && said.speaker.trusted);
+        if !to_room && to_person && !self.focus.makes_a_room(said) {
             return self.relay.hear(said, passed_lines(message).into()).await;
         }
         self.focus.hear(said).await
@@ -269,10 +297,6 @@ impl Uas {
         speaker: Speaker,
         target: Aor,
     ) -> Result<Incoming, Answering> {
-        let encoding = message.text(Name::ContentEncoding).unwrap_or_default();
-        if !encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity") {
-            return Err(Answering::of(415, "Unsupported Media Type").with("Accept-Encoding", "identity"));
-        }
         let (Some((cseq, _)), Some(call_id)) = (message.cseq(), message.call_id()) else {
             return Err(Answering::of(400, "Bad Request"));
         };
@@ -284,10 +308,19 @@ impl Uas {
             Some(Some(value)) => Some(visible(value)),
             None => None,
         };
+        let encoding = message.text(Name::ContentEncoding).unwrap_or_default();
+        let encoded = !encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity");
+        // Typing notices and receipts are known by their type and never read (spec §4).
+        if encoded && !content(content_type.as_deref()).is_automatic() {
+            return Err(Answering::of(415, "Unsupported Media Type").with("Accept-Encoding", "identity"));
+        }
         let now = self.clock.wall();
         let origin = self.origin(&speaker.aor, &target, message, cseq);
         let source = self.registrar.device_at(&speaker.aor, &flow);
-        let headers = format!("In-Reply-To: {}\r\n", visible(call_id));
+        let headers = match call_id.len() <= CALL_ID_MAX {
+            true => format!("In-Reply-To: {}\r\n", visible(call_id)),
+            false => String::new(),
+        };
         let privacy = |value: &[u8]| value.split(|c| *c == b';').any(|part| part.trim_ascii() == b"id");
         Ok(Incoming {
             target,

@@ -6,6 +6,7 @@ use super::Server;
 use crate::chat::shard::Counters;
 use crate::edge::control::{AccountInfo, Denied, Management, MemberInfo, RoomInfo, Stat, Status};
 use crate::sip::digest::Ha1;
+use crate::sip::uri::canonical;
 use crate::store::Credentials;
 use crate::types::{Aor, Room};
 
@@ -30,7 +31,8 @@ impl Server {
     /// An address in canonical form; its domain must be served.
     fn ours(&self, who: &Aor) -> Result<Aor, Denied> {
         let domain = self.served(who.host())?;
-        Aor::new(who.user(), &domain).ok_or_else(|| Denied::Refused(format!("{who} is no address")))
+        Aor::new(&canonical(who.user()), &domain)
+            .ok_or_else(|| Denied::Refused(format!("{who} is no address")))
     }
 
     fn room(&self, address: &Aor) -> Result<Room, Denied> {
@@ -65,6 +67,9 @@ impl Management for Server {
         }
         if self.store.room(&account)?.is_some() {
             return Err(Denied::Refused(format!("{account} is a room")));
+        }
+        if self.focus.is_anothers(&account)? {
+            return Err(Denied::Refused(format!("{account} is reserved by the account before the +")));
         }
         let known = self.store.account(&account)?;
         if known.is_some_and(|known| known.credentials.is_some()) {

@@ -85,8 +85,8 @@ struct Answers {
 pub enum Report {
     /// A binding is not used until it registers anew.
     Unbound { account: AccountId, contact: Arc<str> },
-    /// A device does not get what this room has told it.
-    NoticeLost { account: AccountId, room: Aor },
+    /// A device does not get this word of a room.
+    GaveUp { account: AccountId, seq: Seq },
 }
 
 impl Delivery {
@@ -177,7 +177,27 @@ impl Delivery {
 
     /// An account's device has sent something from `source`.
     pub fn alive(&self, account: AccountId, source: SocketAddr) {
-        (self.tell)(self.shard_of(account), Input::Alive { account, source });
+        let home = self.shard_of(account);
+        (self.tell)(home, Input::Alive { account, source });
+        if home != 0 {
+            (self.tell)(0, Input::Alive { account, source });
+        }
+    }
+
+    /// Closes all ways to an account whose next one may be on another shard, and waits until it is known how far
+    /// they got: what one has delivered the other does not repeat.
+    pub async fn close(&self, account: AccountId) {
+        let home = self.shard_of(account);
+        if home == 0 {
+            return;
+        }
+        for shard in [0, home] {
+            let (contacts, positions, fresh) = (Vec::new(), Vec::new(), Vec::new());
+            let nothing = Reach { account, contacts, positions, furthest: Seq(0), fresh };
+            (self.tell)(shard, Input::Reach(Box::new(nothing)));
+            // A shard that is gone has handed in everything.
+            let _ = (self.hurry)(shard).await;
+        }
     }
 
     /// Resolves when what the account's devices have taken so far is known to the store.
@@ -225,7 +245,7 @@ impl Delivery {
             Event::Unbound { account, contact } => Some(Report::Unbound { account, contact }),
             Event::GaveUp { account, device, seq, status, notice } => {
                 info!(account = account.0, %device, seq = seq.0, status, "a device does not get this message");
-                notice.map(|room| Report::NoticeLost { account, room })
+                notice.then_some(Report::GaveUp { account, seq })
             }
             Event::RouteRefused { aor, status } => {
                 warn!(address = %aor, status, "the outbound proxy refuses messages to this address");

@@ -4,6 +4,9 @@
 //! room has moved on meanwhile: then it is judged again. Prevents that anything of somebody removed lands after
 //! his removal, and that anybody is left without an answer. Never holds a lock while it waits.
 
+mod invitations;
+mod words;
+
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -19,16 +22,14 @@ use super::registrar::Registrar;
 use crate::chat::address::Names;
 use crate::chat::command::{Command, Deed, Parsed, parse};
 use crate::chat::content::{Content, content};
-use crate::chat::decide::{self, Actor, Ctx, Decision, Facts, Refused, Wants, WhoMayCreate, Whom};
+use crate::chat::decide::{self, Actor, Ctx, Facts, Refused, WhoMayCreate, Whom};
 use crate::chat::dialect::{Dialect, Voice};
-use crate::chat::history::{LocalTime, Said, history, not_text};
-use crate::chat::render::Aside;
 use crate::config::Config;
 use crate::refusal::{Fault, Refusal};
 use crate::store::Store;
 use crate::types::{
-    Accepted, AccountId, Answer, Aor, Commit, Committed, DeviceKey, EntryKind, Flow, NewEntry, Place, Room,
-    RoomStep, UnixMs,
+    Accepted, Answer, Aor, Commit, Committed, DeviceKey, EntryKind, Flow, NewEntry, Place, Room, RoomStep,
+    UnixMs,
 };
 
 /// A request that finds its room changed so often gives up.
@@ -146,7 +147,8 @@ pub struct Focus {
     pub reaches_abroad: bool,
     pub rules: RwLock<Arc<Rules>>,
     pub rate: RateLimit<Aor>,
-    pub told: Once<(Aor, Aor, u16, &'static str)>,
+    /// Keyed by the words: who is told why one thing is refused may still ask about another.
+    pub told: Once<(Aor, Aor, String)>,
     pub knocks: Once<(Aor, Aor)>,
     pub turns: Turns,
 }
@@ -179,6 +181,11 @@ impl Focus {
             && self.domains.served().iter().any(|domain| domain.eq_ignore_ascii_case(address.host()))
     }
 
+    /// Rooms and the manager speak for themselves: what comes in their name would go round between rooms.
+    pub fn is_no_person(&self, who: &Aor) -> Result<bool, Fault> {
+        Ok(self.is_manager(who) || self.room(who)?.is_some())
+    }
+
     /// One more of what a sender may say a second.
     pub fn pace(&self, who: &Aor) -> Result<(), Reply> {
         let wait = self.rate.take(who.clone(), self.rules().posts_per_s, Instant::now());
@@ -205,7 +212,17 @@ impl Focus {
         }
         match parse(&said.body, &self.start, &names) {
             Parsed::Post(text) => self.post(said, said.body.slice_ref(text)).await,
-            Parsed::Command(command) => {
+            Parsed::Command(mut command) => {
+                if let Some(user) = command.deed.user_mut()
+                    && let Some(known) = self.store.account(user)?
+                {
+                    // Addresses are kept as first spelled (spec §3).
+                    *user = known.address;
+                }
+                // Done before, it must not be judged by what it has done (spec §5.7).
+                if let Some(known) = self.store.accepted(&said.accepted.origin)? {
+                    return Ok(known.answer.into());
+                }
                 let reply = self.command(said, &command).await?;
                 Ok(self.forgiving(reply))
             }
@@ -222,7 +239,7 @@ impl Focus {
                 // Somebody who mistypes a command to a stranger's address gets no more than the status.
                 let known = self.is_manager(&said.target) || self.room(&said.target)?.is_some();
                 if known {
-                    self.say_no(said, &said.target, &refused)?;
+                    self.say_no(said, &said.target, &refused).await?;
                 }
                 Ok(self.forgiving(refused.refusal.into()))
             }
@@ -236,7 +253,8 @@ impl Focus {
         content(said.content_type.as_deref()) == Content::Plain
             && matches!(
                 parse(&said.body, &self.start, &names),
-                Parsed::Command(Command { deed: Deed::Create { .. } | Deed::Join, .. })
+                Parsed::Command(Command { deed: Deed::Create { .. } | Deed::Join, room })
+                    if room.as_ref().is_none_or(|room| *room == said.target)
             )
     }
 
@@ -294,10 +312,13 @@ impl Focus {
                     let voice = self.voice(&said.target);
                     let words = Some(voice.invalid_command(""));
                     let refused = Refused { refusal: Refusal::NO_SUCH_ROOM, words, entries: Vec::new() };
-                    self.say_no(said, &said.target, &refused)?;
+                    self.say_no(said, &said.target, &refused).await?;
                     return Ok(self.forgiving(refused.refusal.into()));
                 }
-                return Ok(Refusal::NO_SUCH_USER.into());
+                return Ok(match self.store.accepted(&said.accepted.origin)? {
+                    Some(known) => known.answer.into(),
+                    None => Refusal::NO_SUCH_USER.into(),
+                });
             };
             let ctx = self.ctx(said, &rules, &served);
             let judged = {
@@ -311,7 +332,11 @@ impl Focus {
             let step = match judged {
                 Ok(step) => step,
                 Err(refused) => {
-                    self.say_no(said, &said.target, &refused)?;
+                    // A repetition of what he said while he belonged is no new attempt (spec §5.7).
+                    if let Some(known) = self.store.accepted(&said.accepted.origin)? {
+                        return Ok(known.answer.into());
+                    }
+                    self.say_no(said, &said.target, &refused).await?;
                     return Ok(refused.refusal.into());
                 }
             };
@@ -355,6 +380,7 @@ impl Focus {
             source: said.source.clone(),
         };
         let _turn = self.turns.of(&address).await;
+        let mut knocked = None;
         for _ in 0..JUDGEMENTS {
             let cell = self.room(&address)?;
             let makes_rooms = matches!(command.deed, Deed::Create { .. } | Deed::Join);
@@ -362,7 +388,7 @@ impl Focus {
                 // Nobody is there to answer in words.
                 return Ok(Refusal::NO_SUCH_USER.into());
             }
-            let facts = self.facts(said, &address, cell.as_deref(), command)?;
+            let facts = self.facts(said, &address, cell.as_deref(), command, &mut knocked)?;
             let ctx = self.ctx(said, &rules, &served);
             let (verdict, version, room_address) = match &cell {
                 Some(cell) => {
@@ -373,7 +399,11 @@ impl Focus {
                 None => (decide::decide(None, &address, &actor, command, &ctx, &facts), 0, address.clone()),
             };
             let step = |changes| Some(RoomStep { address: room_address.clone(), version, changes });
-            let accepted = |status| Some(Accepted { answer: Answer { status }, ..said.accepted });
+            // Repeated, it is answered the same.
+            let accepted = |status| {
+                let status = if rules.always_ok { 200 } else { status };
+                Some(Accepted { answer: Answer { status }, ..said.accepted })
+            };
             let decision = match verdict {
                 Ok(decision) => decision,
                 Err(refused) => {
@@ -387,7 +417,7 @@ impl Focus {
                             Committed::Done { .. } => {}
                         }
                     }
-                    self.say_no(said, &address, &refused)?;
+                    self.say_no(said, &address, &refused).await?;
                     return Ok(refused.refusal.into());
                 }
             };
@@ -406,7 +436,7 @@ impl Focus {
                     Committed::Done { .. } => {}
                 }
             }
-            self.answer(said, &room_address, &decision)?;
+            self.answer(said, &room_address, &decision).await?;
             return Ok(Reply::of(decision.status, if decision.status == 200 { "OK" } else { "Accepted" }));
         }
         Err(Fault::Unavailable("the room changes faster than a command can be judged".into()))
@@ -419,6 +449,7 @@ impl Focus {
         address: &Aor,
         cell: Option<&RwLock<Room>>,
         command: &Command,
+        knocked: &mut Option<bool>,
     ) -> Result<Facts, Fault> {
         let user = match command.user() {
             Some(user) => self.whom(said, user)?,
@@ -426,10 +457,13 @@ impl Focus {
         };
         let manager = self.is_manager(address);
         let taken = cell.is_none() && !manager && self.is_reserved(address)?;
-        let private = cell.is_some_and(|cell| cell.read().unwrap_or_else(PoisonError::into_inner).private);
-        let knock = private && command.deed == Deed::Join;
-        let key = || (said.speaker.aor.clone(), address.clone());
-        let knocked = knock && !self.knocks.first(key(), Instant::now());
+        let who = &said.speaker.aor;
+        let shut = |room: &Room| room.private && room.find(who).is_none();
+        let knock = command.deed == Deed::Join
+            && cell.is_some_and(|cell| shut(&cell.read().unwrap_or_else(PoisonError::into_inner)));
+        // Asked once for a request, however often it is judged.
+        let told = || !self.knocks.first((who.clone(), address.clone()), Instant::now());
+        let knocked = knock && *knocked.get_or_insert_with(told);
         Ok(Facts { user, manager, taken, knocked })
     }
 
@@ -461,142 +495,19 @@ impl Focus {
 
     /// The name is an account's, or reserved by one as `NAME+…`.
     fn is_reserved(&self, address: &Aor) -> Result<bool, Fault> {
-        if self.is_account(address)? {
-            return Ok(true);
-        }
+        Ok(self.is_account(address)? || self.is_anothers(address)?)
+    }
+
+    /// `NAME+…` of an account NAME, and no account yet (spec §3): nobody else can take it.
+    pub fn is_anothers(&self, address: &Aor) -> Result<bool, Fault> {
         match address.user().split_once('+').and_then(|(name, _)| Aor::new(name, address.host())) {
-            Some(owner) => self.is_account(&owner),
+            Some(owner) => Ok(self.is_account(&owner)? && !self.is_account(address)?),
             None => Ok(false),
         }
     }
 
-    // ── words ────────────────────────────────────────────────────────────────────────────────────────────
-
     fn voice<'a>(&'a self, room: &'a Aor) -> Voice<'a> {
         Voice { dialect: self.dialect, start: &self.start, room }
-    }
-
-    fn answer(&self, said: &Incoming, room: &Aor, decision: &Decision) -> Result<(), Fault> {
-        let mut words = decision.words.clone();
-        match decision.wants {
-            Some(Wants::Rooms) => {
-                let lines = self.store.rooms(None, Some(&said.speaker.aor))?;
-                words.extend(self.voice(room).rooms(lines.iter().map(|line| &line.address)));
-            }
-            Some(Wants::History { n }) => words.extend(self.history(said, room, n)?),
-            None => {}
-        }
-        for text in words {
-            self.aside(said, room, text)?;
-        }
-        Ok(())
-    }
-
-    fn history(&self, said: &Incoming, address: &Aor, n: u16) -> Result<Vec<String>, Fault> {
-        let Some(cell) = self.room(address)? else { return Ok(Vec::new()) };
-        let conversation = cell.read().unwrap_or_else(PoisonError::into_inner).conversation;
-        let Some(account) = self.store.account(&said.speaker.aor)? else { return Ok(Vec::new()) };
-        let entries = self.store.history(conversation, account.id, usize::from(n))?;
-        let texts: Vec<_> = entries
-            .iter()
-            .filter_map(|entry| {
-                let (_, author) = entry.sender.as_ref()?;
-                let text = match content(entry.content_type.as_deref()) {
-                    Content::Plain => String::from_utf8_lossy(&entry.body).into_owned(),
-                    _ => not_text(entry.content_type.as_deref().unwrap_or_default()),
-                };
-                Some((local_time(entry.at), author, text))
-            })
-            .collect();
-        let said: Vec<Said<'_>> =
-            texts.iter().map(|(at, author, text)| Said { at: *at, author, text }).collect();
-        Ok(history(self.dialect, address, local_time(self.clock.wall()), &said))
-    }
-
-    /// Words of refusal: to accounts of ours, once a minute for the same (spec §4).
-    fn say_no(&self, said: &Incoming, room: &Aor, refused: &Refused) -> Result<(), Fault> {
-        let Some(words) = &refused.words else { return Ok(()) };
-        let why = (said.speaker.aor.clone(), room.clone(), refused.refusal.status, refused.refusal.reason);
-        if !self.told.first(why, Instant::now()) {
-            return Ok(());
-        }
-        self.aside(said, room, words.clone())
-    }
-
-    fn aside(&self, said: &Incoming, room: &Aor, text: String) -> Result<(), Fault> {
-        if said.speaker.foreign || said.max_forwards == 0 {
-            return Ok(());
-        }
-        let Some(account) = self.store.account(&said.speaker.aor)? else { return Ok(()) };
-        let title = match self.room(room)? {
-            Some(cell) => cell.read().unwrap_or_else(PoisonError::into_inner).title.clone(),
-            None => None,
-        };
-        let aside = Aside {
-            from: self.delivery.face(room, title.as_ref()),
-            body: text.into(),
-            headers: (*format!("{}{}", said.headers, self.rules().extra_hdrs)).into(),
-            hops: said.max_forwards.saturating_sub(1),
-            at: self.clock.wall(),
-        };
-        self.delivery.aside(account.id, Some(said.flow.remote), aside);
-        Ok(())
-    }
-
-    // ── invitations that end ─────────────────────────────────────────────────────────────────────────────
-
-    /// Withdraws invitations that nobody answered while they lived, and tells who invited.
-    pub async fn expire_invitations(&self) -> Result<(), Fault> {
-        let rules = self.rules();
-        let now = self.clock.wall();
-        let before = now - i64::from(rules.expire_time) * 1000;
-        for (address, who) in self.store.stale_invitations(before)? {
-            self.give_up_invitation(&address, &who).await?;
-        }
-        Ok(())
-    }
-
-    /// The only device of somebody does not get what a room has told it: if that was an invitation, it has failed.
-    /// With several devices another one may have it; then the invitation lives on until it expires.
-    pub async fn notice_lost(&self, account: AccountId, room: &Aor) -> Result<(), Fault> {
-        let Some(who) = self.store.address(account)? else { return Ok(()) };
-        if self.registrar.ways(&who).len() > 1 {
-            return Ok(());
-        }
-        self.give_up_invitation(room, &who).await
-    }
-
-    async fn give_up_invitation(&self, address: &Aor, who: &Aor) -> Result<(), Fault> {
-        let rules = self.rules();
-        for _ in 0..JUDGEMENTS {
-            let Some(cell) = self.room(address)? else { return Ok(()) };
-            let now = self.clock.wall();
-            let ctx = Ctx {
-                dialect: self.dialect,
-                start: &self.start,
-                create_on_join: false,
-                check_on_create: false,
-                who_may_create: WhoMayCreate::Admins,
-                member_max: rules.member_max,
-                now,
-                expires: now + i64::from(rules.expire_time) * 1000,
-                hops: 70,
-                headers: rules.extra_hdrs.clone(),
-                served: &|_| true,
-            };
-            let (decision, step) = {
-                let room = cell.read().unwrap_or_else(PoisonError::into_inner);
-                let Some(decision) = decide::give_up_invitation(&room, who, &ctx) else { return Ok(()) };
-                let changes = decision.changes.clone();
-                (decision, RoomStep { address: room.address.clone(), version: room.version, changes })
-            };
-            let commit = Commit { room: Some(step), entries: decision.entries, accepted: None };
-            match self.store.commit(commit).await? {
-                Committed::Stale => continue,
-                _ => return Ok(()),
-            }
-        }
-        Ok(())
     }
 }
 
@@ -617,19 +528,6 @@ fn sent_type(said: &Incoming) -> Option<Arc<str>> {
 /// The earlier of its own end and ours.
 fn expires(now: UnixMs, life: Option<u32>, expire_time: u32) -> UnixMs {
     now + i64::from(life.map_or(expire_time, |life| life.min(expire_time))) * 1000
-}
-
-/// In the server's time zone.
-fn local_time(at: UnixMs) -> LocalTime {
-    let zoned = jiff::Timestamp::from_millisecond(at).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-    let zoned = zoned.to_zoned(jiff::tz::TimeZone::system());
-    LocalTime {
-        year: i32::from(zoned.year()),
-        month: zoned.month() as u8,
-        day: zoned.day() as u8,
-        hour: zoned.hour() as u8,
-        minute: zoned.minute() as u8,
-    }
 }
 
 /// How long the same words are not said again.

@@ -4,8 +4,9 @@
 //! Prevents that a device is looked for where it no longer is. Never sends: it tells delivery all ways to an account.
 
 use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use dashmap::DashMap;
 use tracing::{debug, warn};
@@ -21,9 +22,14 @@ use crate::sip::uri::Uri;
 use crate::store::{Store, StoredBinding};
 use crate::types::{AccountId, Aor, ConnId, Dest, DeviceKey, Flow, ROUTE_DEVICE, Transport};
 
-/// The stream transport, as far as bindings care.
+/// Accounts whose ways are told at the same time, at most.
+const TELLING: usize = 64;
+
+/// The transports, as far as bindings care.
 pub trait Flows: Send + Sync {
     fn is_open(&self, conn: ConnId) -> bool;
+    /// The number of a wildcard UDP listener where it sends from our address `ours`.
+    fn face(&self, listener: u16, ours: IpAddr) -> u16;
     /// A live binding keeps this connection open, or does so no more.
     fn hold(&self, conn: ConnId, held: bool);
 }
@@ -59,9 +65,13 @@ pub struct Registrar {
     listening: Vec<Listening>,
     advertise: Option<String>,
     proxy: Option<(SocketAddr, Transport)>,
+    /// The address of ours that packets to the proxy leave from.
+    towards_proxy: Option<IpAddr>,
     trusted: Vec<crate::config::Cidr>,
     keepalive: bool,
     accounts: DashMap<Aor, Arc<Registered>>,
+    /// Ways are found and told in one step, by turns: who told last has looked last.
+    telling: Vec<Mutex<()>>,
     by_id: DashMap<AccountId, Aor>,
     by_conn: DashMap<ConnId, HashSet<Aor>>,
 }
@@ -89,6 +99,7 @@ impl Registrar {
         flows: Arc<dyn Flows>,
         clock: Clock,
         listening: Vec<Listening>,
+        towards_proxy: Option<IpAddr>,
     ) -> Registrar {
         let rules = Rules {
             min_expires: config.registrar.min_expires,
@@ -109,9 +120,11 @@ impl Registrar {
             listening,
             advertise,
             proxy: config.sip.outbound_proxy.as_ref().map(|proxy| (proxy.addr, proxy.transport)),
+            towards_proxy,
             trusted: config.sip.trusted_peers.clone(),
             keepalive: config.sip.nat_keepalive_s > 0,
             accounts: DashMap::new(),
+            telling: (0..TELLING).map(|_| Mutex::new(())).collect(),
             by_id: DashMap::new(),
             by_conn: DashMap::new(),
         }
@@ -170,6 +183,9 @@ impl Registrar {
         }
         self.by_id.insert(id, who.clone());
         self.watch_flows(who, &existing, &list);
+        if self.proxy.is_some() && existing.is_empty() != list.is_empty() {
+            self.delivery.close(id).await;
+        }
         if let Err(fault) = self.reach(who, &fresh) {
             warn!(account = %who, %fault, "registered, but delivery does not know it yet");
         }
@@ -244,8 +260,15 @@ impl Registrar {
         let _turn = known.gate.lock().await;
         let existing = self.current(who);
         self.store.bind(who, Vec::new()).await?;
-        write(&known.state).bindings.clear();
+        let id = {
+            let mut state = write(&known.state);
+            state.bindings.clear();
+            state.id
+        };
         self.watch_flows(who, &existing, &[]);
+        if let Some(id) = id.filter(|_| self.proxy.is_some()) {
+            self.delivery.close(id).await;
+        }
         self.reach(who, &[])
     }
 
@@ -271,7 +294,7 @@ impl Registrar {
     }
 
     /// Lets expired bindings go. Called every second or so.
-    pub fn expire(&self) {
+    pub async fn expire(&self) {
         let now = self.clock.steady();
         let stale: Vec<(Aor, Arc<Registered>)> = self
             .accounts
@@ -282,14 +305,17 @@ impl Registrar {
         for (who, known) in stale {
             // Somebody registers right now: next time.
             let Ok(_turn) = known.gate.try_lock() else { continue };
-            let (before, after) = {
+            let (id, before, after) = {
                 let mut state = write(&known.state);
                 let before = state.bindings.clone();
                 state.bindings.retain(|binding| binding.expires_at > now);
-                (before, state.bindings.clone())
+                (state.id, before, state.bindings.clone())
             };
             debug!(account = %who, left = after.len(), "bindings expired");
             self.watch_flows(&who, &before, &after);
+            if let Some(id) = id.filter(|_| self.proxy.is_some() && after.is_empty()) {
+                self.delivery.close(id).await;
+            }
             if let Err(fault) = self.reach(&who, &[]) {
                 warn!(account = %who, %fault, "cannot tell delivery of expired bindings");
             }
@@ -327,6 +353,7 @@ impl Registrar {
     /// Tells delivery all ways to `who`.
     fn reach(&self, who: &Aor, fresh: &[Arc<str>]) -> Result<(), Fault> {
         let Some(known) = self.known(who) else { return Ok(()) };
+        let _turn = self.turn(who);
         let (id, contacts) = {
             let state = read(&known.state);
             let Some(id) = state.id else { return Ok(()) };
@@ -335,9 +362,20 @@ impl Registrar {
         self.delivery.reach(id, contacts, fresh.to_vec())
     }
 
+    fn turn(&self, who: &Aor) -> MutexGuard<'_, ()> {
+        let mut hasher = DefaultHasher::new();
+        who.hash(&mut hasher);
+        let turn = &self.telling[hasher.finish() as usize % TELLING];
+        turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Opens the route to an address of which we hold no binding, if there is an outbound proxy.
     pub fn reach_unbound(&self, id: AccountId, who: &Aor) -> Result<(), Fault> {
         let Some(route) = self.route_to(who) else { return Ok(()) };
+        let _turn = self.turn(who);
+        if self.is_bound(who) {
+            return Ok(());
+        }
         self.by_id.insert(id, who.clone());
         self.delivery.reach(id, vec![route], Vec::new())
     }
@@ -380,7 +418,10 @@ impl Registrar {
             let to = SocketAddr::new(hop.ip()?, hop.port.unwrap_or(5060));
             match hop.transport() {
                 Some(transport) if transport.eq_ignore_ascii_case("tcp") => Dest::Connect(to),
-                _ => Dest::Udp { listener: self.udp_listener(to.ip())?, to },
+                _ => {
+                    let same = self.listener_for(flow).filter(|_| to.is_ipv4() == flow.remote.is_ipv4());
+                    Dest::Udp { listener: same.or_else(|| self.udp_listener(to.ip(), None))?, to }
+                }
             }
         } else if flow.transport.is_stream() {
             match flow.conn.filter(|conn| self.flows.is_open(*conn)) {
@@ -396,11 +437,21 @@ impl Registrar {
         };
         let local = match dest {
             Dest::Udp { listener, .. } => self.listening.get(usize::from(listener))?.address,
-            _ => flow.local,
+            // Should the connection break, an answer finds us where we listen.
+            Dest::Connect(_) => self.tcp_local(flow.local.ip()).unwrap_or(flow.local),
+            Dest::Conn(_) => flow.local,
         };
         // Behind a wildcard listener the address that the REGISTER came to is ours.
-        let local =
-            if local.ip().is_unspecified() { SocketAddr::new(flow.local.ip(), local.port()) } else { local };
+        let (dest, local) = match dest {
+            Dest::Udp { listener, to } if local.ip().is_unspecified() => {
+                let ours = flow.local.ip();
+                // A Path may lead into the other family: there the kernel knows better.
+                let same = ours.is_ipv4() == to.is_ipv4();
+                let listener = if same { self.flows.face(listener, ours) } else { listener };
+                (Dest::Udp { listener, to }, SocketAddr::new(ours, local.port()))
+            }
+            _ => (dest, local),
+        };
         let transport = if matches!(dest, Dest::Udp { .. }) { Transport::Udp } else { Transport::Tcp };
         let stream = literal.filter(|_| transport == Transport::Udp && !nat && binding.path.is_empty());
         let stream = stream.and_then(|to| Some((to, self.via(Transport::Tcp, self.tcp_local(local.ip())?))));
@@ -425,13 +476,18 @@ impl Registrar {
 
     fn route_to(&self, who: &Aor) -> Option<Contact> {
         let (to, transport) = self.proxy?;
-        let listener = self.udp_listener(to.ip());
+        let listener = self.udp_listener(to.ip(), self.towards_proxy.map(|ours| SocketAddr::new(ours, 0)));
         let dest = match transport {
             Transport::Udp => Dest::Udp { listener: listener?, to },
             Transport::Tcp => Dest::Connect(to),
         };
         let local = listener.and_then(|at| self.listening.get(usize::from(at))).map(|known| known.address);
         let local = local.or_else(|| self.listening.first().map(|known| known.address))?;
+        // Behind a wildcard listener it is the address that the proxy will see.
+        let local = match self.towards_proxy {
+            Some(ours) if local.ip().is_unspecified() => SocketAddr::new(ours, local.port()),
+            _ => local,
+        };
         let stream = (transport == Transport::Udp)
             .then(|| Some((to, self.via(Transport::Tcp, self.tcp_local(local.ip())?))))
             .flatten();
@@ -471,17 +527,26 @@ impl Registrar {
 
     /// The listener that a REGISTER came to; after a restart with another configuration one like it.
     fn listener_for(&self, flow: &Flow) -> Option<u16> {
-        let same = self.listening.get(usize::from(flow.listener)).filter(|known| {
-            known.transport == Transport::Udp && known.address.is_ipv4() == flow.remote.is_ipv4()
-        });
-        same.map(|_| flow.listener).or_else(|| self.udp_listener(flow.remote.ip()))
+        self.udp_listener(flow.remote.ip(), Some(flow.local))
     }
 
-    fn udp_listener(&self, towards: IpAddr) -> Option<u16> {
-        let fits = |known: &Listening| {
+    /// The UDP listener to write to `towards` from: on the port of `from` if that is one, bound to its address, to
+    /// any, or else the first.
+    fn udp_listener(&self, towards: IpAddr, from: Option<SocketAddr>) -> Option<u16> {
+        let fits = |known: &&Listening| {
             known.transport == Transport::Udp && known.address.is_ipv4() == towards.is_ipv4()
         };
-        self.listening.iter().position(fits).map(|at| at as u16)
+        let rank = |known: &Listening| {
+            let ours = known.address;
+            let address = match from {
+                Some(from) if from.ip() == ours.ip() => 0,
+                _ if ours.ip().is_unspecified() => 1,
+                _ => 2,
+            };
+            (from.is_none_or(|from| from.port() != ours.port()), address)
+        };
+        let all = self.listening.iter().enumerate().filter(|(_, known)| fits(known));
+        all.min_by_key(|(_, known)| rank(known)).map(|(at, _)| at as u16)
     }
 
     fn tcp_local(&self, like: IpAddr) -> Option<SocketAddr> {

@@ -17,7 +17,9 @@ use crate::chat::content::content;
 use crate::chat::outcome::{Outcome, outcome};
 use crate::refusal::{Fault, Refusal};
 use crate::store::{Account, Store};
-use crate::types::{Accepted, Answer, Commit, Committed, EntryKind, NewEntry, Place, Seq, UnixMs};
+use crate::types::{
+    Accepted, Answer, Commit, Committed, EntryKind, NewEntry, Place, ROUTE_DEVICE, Seq, UnixMs,
+};
 
 /// How long the sender's transaction waits for a device before it is told that the message is stored …
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -142,8 +144,9 @@ impl Relay {
     }
 }
 
-fn weigh((_, status): &DirectAnswer) -> Outcome {
-    if *status == 0 { Outcome::Away } else { outcome(*status, false) }
+fn weigh((contact, status): &DirectAnswer) -> Outcome {
+    // A proxy's 404 says that he is away, a phone's that it is not his (spec §5.5).
+    if *status == 0 { Outcome::Away } else { outcome(*status, **contact == *ROUTE_DEVICE) }
 }
 
 /// The refusal that tells the sender most: the first in the order of RFC 3261 §16.7 step 6, 6xx before all.
@@ -170,5 +173,11 @@ mod tests {
         assert_eq!(refusal(404).status, 480);
         assert_eq!(refusal(302).status, 480);
         assert_eq!(refusal(488).status, 488);
+    }
+
+    #[test]
+    fn a_proxy_that_finds_nobody_means_away_and_a_phone_means_no() {
+        assert_eq!(weigh(&(ROUTE_DEVICE.into(), 404)), Outcome::Away);
+        assert_eq!(weigh(&("sip:bob@192.0.2.7".into(), 404)), Outcome::Unbound);
     }
 }

@@ -197,8 +197,8 @@ pub(super) fn host_end(text: &str) -> Option<usize> {
     (end > 0).then_some(end)
 }
 
-/// Escapes of unreserved characters undone, all others in upper-case hex.
-fn canonical(text: &str) -> Cow<'_, str> {
+/// Escapes of unreserved characters undone, all others in upper-case hex: one user part has one spelling.
+pub fn canonical(text: &str) -> Cow<'_, str> {
     if !text.contains('%') {
         return Cow::Borrowed(text);
     }

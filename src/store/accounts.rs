@@ -122,6 +122,16 @@ impl Store {
         }
     }
 
+    /// Keeps an address that has spoken to us, without making it an account that has registered.
+    pub async fn meet(&self, who: &Aor) -> Result<AccountId, Fault> {
+        let who = who.clone();
+        self.write(move |turn| {
+            let base = turn.head;
+            Ok(turn.account(&who, base)?.id)
+        })
+        .await
+    }
+
     /// Makes an account, or sets its credentials. Without credentials those it has stay.
     pub async fn put_account(&self, who: &Aor, credentials: Option<Credentials>) -> Result<AccountId, Fault> {
         let who = who.clone();

@@ -9,7 +9,7 @@ use super::rooms::address;
 use super::schema::Tables;
 use super::turn::face_of;
 use crate::refusal::Fault;
-use crate::types::{AccountId, Aor, ConvId, Face, UnixMs};
+use crate::types::{AccountId, Aor, ConvId, Face, Seq, UnixMs};
 
 impl Store {
     /// The room that a conversation is or was of; `None` for a mailbox.
@@ -43,13 +43,23 @@ impl Store {
         })
     }
 
+    /// What a room said in somebody's mailbox: the room, and when. `None` for any other entry.
+    pub fn invitation(&self, seq: Seq) -> Result<Option<(Aor, UnixMs)>, Fault> {
+        let found = self.0.shared.readers.ask(|conn| {
+            conn.prepare_cached("SELECT peer, at FROM log WHERE seq = ?1 AND kind = 2 AND peer IS NOT NULL")?
+                .query_row([seq.0], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))
+                .optional()
+        })?;
+        Ok(found.and_then(|(room, at)| Some((Aor::parse(&room)?, at))))
+    }
+
     /// Invitations, as room and invited, that were sent before `before` and are still open.
     pub fn stale_invitations(&self, before: UnixMs) -> Result<Vec<(Aor, Aor)>, Fault> {
         let options = &self.0.shared.options;
         let tables = Tables::new(&options.rooms_table, &options.members_table)?;
         let sql = tables.fill(
             "SELECT substr(room, 5), username, domain FROM {members}
-             WHERE (flag & 4) <> 0 AND invited_at < ?1 LIMIT 1000",
+             WHERE invited_at < ?1 AND (flag & 4) <> 0 LIMIT 1000",
         );
         self.0.shared.readers.ask(|conn| {
             let mut statement = conn.prepare_cached(&sql)?;

@@ -73,8 +73,8 @@ impl Statements {
                      WHERE m.room = 'sip:' || r.name || '@' || r.domain COLLATE NOCASE AND (m.flag & 1) <> 0
                      ORDER BY m.id LIMIT 1)
                  FROM {rooms} r
-                 WHERE (?1 IS NULL OR r.domain = ?1 COLLATE NOCASE)
-                   AND (?2 IS NULL OR (r.flag & 1) = 0 OR EXISTS
+                 WHERE ((?2 IS NULL OR (r.flag & 1) = 0) AND (?1 IS NULL OR r.domain = ?1 COLLATE NOCASE))
+                   OR (?2 IS NOT NULL AND (r.flag & 1) <> 0 AND EXISTS
                         (SELECT 1 FROM {members} m
                          WHERE m.room = 'sip:' || r.name || '@' || r.domain COLLATE NOCASE
                            AND m.username = ?2 COLLATE NOCASE AND m.domain = ?3 COLLATE NOCASE))
@@ -188,7 +188,8 @@ impl Store {
         }
     }
 
-    /// Rooms of a domain, or of all; with a viewer only public ones and those he is listed in. Oldest first.
+    /// Rooms of a domain, or of all, oldest first. With a viewer the public ones of these, and the private ones
+    /// that he is listed in, wherever they are (spec §4, `#rooms`).
     pub fn rooms(&self, domain: Option<&str>, viewer: Option<&Aor>) -> Result<Vec<RoomLine>, Fault> {
         let shared = &self.0.shared;
         shared.readers.ask(|conn| {

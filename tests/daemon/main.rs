@@ -8,11 +8,19 @@
 mod kit;
 
 mod chat;
+mod commands;
 mod direct;
 mod faults;
 mod fsync;
 mod fuzz;
 mod hostile;
+mod ipv6;
 mod kill;
+mod message;
+mod nat;
+mod proxy;
 mod refusals;
 mod register;
+mod reload;
+mod rooms;
+mod trusted;

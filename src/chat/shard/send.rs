@@ -324,7 +324,7 @@ impl Shard {
         outbox.finish(item);
         if let Item::Entry(entry) = item {
             let (account, device) = (outbox.account, outbox.contact.device.clone());
-            let notice = (entry.kind == EntryKind::Notice).then(|| entry.from.aor.clone());
+            let notice = entry.kind == EntryKind::Notice;
             events.push(Event::GaveUp { account, device, seq: entry.seq, status, notice });
             self.counters.gave_up += 1;
         }
@@ -344,13 +344,15 @@ impl Shard {
     pub(super) fn silence(&mut self, now: Now, slot: u32, known: bool, events: &mut Vec<Event>) {
         let Some(flight) = self.land(slot) else { return };
         let Some(outbox) = self.outbox(slot) else { return };
+        if flight.over == outbox.contact.dest {
+            answered(&flight.item, outbox, 0, events);
+        }
         let dest = outbox.contact.dest;
         if flight.over != dest {
             // Only the detour for a large message failed: without it then.
             outbox.large = Large::Fails;
             return;
         }
-        answered(&flight.item, outbox, 0, events);
         if outbox.contact.is_route {
             // A next hop that has answered others meanwhile is not down: this address is.
             let heard = self.hops.get(&dest).and_then(|hop| hop.heard);

@@ -22,7 +22,23 @@ pub fn local_towards(remote: SocketAddr, listener: SocketAddr) -> SocketAddr {
     SocketAddr::new(asked.map_or(listener.ip(), |local| local.ip()), listener.port())
 }
 
-/// IPv4 addresses that came through an IPv6 socket are IPv4 addresses.
+/// IPv4 addresses that came through an IPv6 socket are IPv4 addresses. A link-local one keeps its scope: without
+/// it nothing can be sent there (RFC 4007 §11).
 pub fn plain(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::new(ip.into(), address.port()),
+        IpAddr::V6(_) => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_taken_as_what_it_is_and_keeps_its_scope() {
+        let read = |text: &str| text.parse::<SocketAddr>().unwrap();
+        assert_eq!(plain(read("[::ffff:192.0.2.7]:5060")), read("192.0.2.7:5060"));
+        assert_eq!(plain(read("[fe80::1%3]:5060")), read("[fe80::1%3]:5060"));
+    }
 }

@@ -36,6 +36,9 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// Connections from one address that no binding holds.
 const PER_ADDRESS: usize = 512;
 
+/// In place of a listener: we opened it.
+const OUTGOING: u16 = u16::MAX;
+
 /// What a connection tells the house.
 pub trait StreamEvents: Send + Sync + 'static {
     /// A whole message, or one that cannot be framed: then it is the start of it, for an answer.
@@ -187,7 +190,7 @@ impl Streams {
                 self.hold(id, false);
                 let local = stream.local_addr().unwrap_or(to);
                 let flow =
-                    Flow { transport: Transport::Tcp, listener: u16::MAX, local, remote: to, conn: Some(id) };
+                    Flow { transport: Transport::Tcp, listener: OUTGOING, local, remote: to, conn: Some(id) };
                 self.serve(stream, flow, conn, inbox).await;
             }
             Ok(Err(error)) => {
@@ -268,7 +271,8 @@ impl Streams {
         let mut framer = Framer::new(self.limits);
         let mut buffer = vec![0; 16 * 1024];
         let mut begun = Instant::now();
-        let mut spoken = false;
+        // Whom we called has nothing to say before we have been answered, which takes up to Timer F.
+        let mut spoken = flow.listener == OUTGOING;
         loop {
             let partial = framer.has_partial();
             let deadline = if partial || !spoken { begun + SLOW } else { Instant::now() + IDLE };

@@ -26,6 +26,7 @@ pub const DOMAIN: &str = "example.org";
 pub struct Setup {
     keys: BTreeMap<String, String>,
     wrapper: Vec<String>,
+    env: Vec<(String, String)>,
     addr: SocketAddr,
     dir: TempDir,
 }
@@ -35,7 +36,7 @@ impl Setup {
         let addr = free_address();
         let dir = TempDir::with_prefix("imcd-test-").expect("a temporary directory");
         let path = dir.path().display().to_string();
-        let mut setup = Setup { keys: BTreeMap::new(), wrapper: Vec::new(), addr, dir };
+        let mut setup = Setup { keys: BTreeMap::new(), wrapper: Vec::new(), env: Vec::new(), addr, dir };
         let lines = [
             ("domains", format!("[\"{DOMAIN}\"]")),
             ("aliases", format!("{{ \"localhost\" = \"{DOMAIN}\" }}")),
@@ -71,6 +72,17 @@ impl Setup {
         self.dir.path()
     }
 
+    /// Where it will listen.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// One more variable of its environment.
+    pub fn env(mut self, name: &str, value: &str) -> Setup {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
     fn write_config(&self) -> PathBuf {
         let mut text = String::new();
         for (key, value) in &self.keys {
@@ -94,6 +106,7 @@ impl Setup {
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("IMCD_")) {
             command.env_remove(name);
         }
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command.arg("--config").arg(config).current_dir(self.dir.path()).stdin(Stdio::null());
         command
     }
@@ -222,6 +235,22 @@ impl Daemon {
 
     pub fn dir(&self) -> &Path {
         self.setup.dir()
+    }
+
+    /// Changes one key of its configuration file and sends SIGHUP.
+    pub fn reload(&mut self, key: &str, value: &str) {
+        self.setup.keys.insert(key.into(), value.into());
+        self.setup.write_config();
+        kill(Pid::from_raw(self.pid() as i32), Signal::SIGHUP).expect("SIGHUP can be sent");
+    }
+
+    /// Waits until its log has this text.
+    pub fn logs(&self, text: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.logged(text) {
+            assert!(Instant::now() < deadline, "the log never said {text:?}:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// The last lines of its log.

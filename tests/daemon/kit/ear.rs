@@ -51,6 +51,8 @@ pub struct State {
     pub overlaps: Vec<String>,
     pub lines: Vec<Line>,
     pub crlfs: usize,
+    /// SIP that came from another address than the daemon's.
+    pub strangers: usize,
     pub broken: bool,
 }
 
@@ -95,13 +97,13 @@ pub fn connect(setup: &PhoneSetup, shared: &Arc<Shared>) -> (Link, SocketAddr) {
     shared.lock().broken = false;
     let (thread_link, shared, daemon) = (link.clone(), shared.clone(), setup.daemon);
     std::thread::spawn(move || match &thread_link {
-        Link::Udp(socket) => read_datagrams(socket, &thread_link, &shared),
+        Link::Udp(socket) => read_datagrams(socket, &thread_link, &shared, daemon),
         Link::Tcp(stream) => read_stream(stream, &thread_link, &shared, daemon),
     });
     (link, local)
 }
 
-fn read_datagrams(socket: &UdpSocket, link: &Link, shared: &Arc<Shared>) {
+fn read_datagrams(socket: &UdpSocket, link: &Link, shared: &Arc<Shared>, daemon: SocketAddr) {
     let mut buffer = vec![0; 65535];
     while !shared.stop.load(Ordering::Relaxed) {
         // An ICMP error is of no interest to a phone.
@@ -110,6 +112,9 @@ fn read_datagrams(socket: &UdpSocket, link: &Link, shared: &Arc<Shared>) {
             shared.lock().crlfs += n / 2;
             shared.changed.notify_all();
             continue;
+        }
+        if from != daemon {
+            shared.lock().strangers += 1;
         }
         shared.take_in(&buffer[..n], link, from);
     }

@@ -7,6 +7,7 @@ pub mod daemon;
 pub mod disk;
 pub mod ear;
 pub mod phone;
+pub mod proxy;
 pub mod request;
 pub mod sip;
 #[cfg(test)]
@@ -17,8 +18,9 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
 pub use daemon::{Daemon, Setup};
-pub use ear::Act;
+pub use ear::{Act, Got};
 pub use phone::{NoAnswer, Phone};
+pub use proxy::Proxy;
 pub use request::Req;
 pub use sip::Msg;
 

@@ -263,6 +263,35 @@ impl Phone {
         }
     }
 
+    /// Ends its connection, and does not come back by itself.
+    pub fn hang_up(&self) {
+        if let (Link::Tcp(stream), _) = self.link() {
+            // Already closed by the other side is as good.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Keep-alives of two CRLFs that have come.
+    pub fn keepalives(&self) -> usize {
+        self.shared.lock().crlfs / 2
+    }
+
+    pub fn until_keepalives(&self, n: usize) {
+        let (state, _) = self
+            .shared
+            .changed
+            .wait_timeout_while(self.shared.lock(), PATIENCE, |state| state.crlfs / 2 < n)
+            .unwrap_or_else(|e| e.into_inner());
+        let came = state.crlfs / 2;
+        drop(state);
+        self.check(came >= n, &format!("{came} keep-alives came, not {n}"));
+    }
+
+    /// SIP that came over UDP from another address than the one it registered at.
+    pub fn strangers(&self) -> usize {
+        self.shared.lock().strangers
+    }
+
     /// True when its connection is gone.
     pub fn is_broken(&self) -> bool {
         self.shared.lock().broken

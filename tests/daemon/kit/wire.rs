@@ -18,13 +18,20 @@ impl Datagrams {
         Datagrams { socket, daemon }
     }
 
+    /// Hears only what comes from the daemon's own address.
+    pub fn connected(daemon: SocketAddr) -> Datagrams {
+        let one = Datagrams::new(daemon);
+        one.socket.connect(daemon).expect("a datagram socket can be connected");
+        one
+    }
+
     pub fn local(&self) -> SocketAddr {
         self.socket.local_addr().expect("an address")
     }
 
     /// A datagram over 65,507 bytes cannot be sent; that is the kernel's doing.
     pub fn send(&self, bytes: &[u8]) -> bool {
-        self.socket.send_to(bytes, self.daemon).is_ok()
+        self.socket.send_to(bytes, self.daemon).or_else(|_| self.socket.send(bytes)).is_ok()
     }
 
     /// The next datagram, or `None` after `wait`.

@@ -5,11 +5,14 @@ mod rfc3261_transactions;
 mod rfc3261_transport;
 mod rfc4320;
 
-/// Every row of sections T and X stands in the table exactly once.
+use crate::sources;
+
+/// Every row of sections T, X and M stands in the table exactly once.
 #[test]
 fn the_table_has_every_row() {
     let table = include_str!("../conformance.md");
     let rows = (1..=48).map(|i| format!("T{i:02}")).chain((1..=21).map(|i| format!("X{i:02}")));
+    let rows = rows.chain((1..=26).map(|i| format!("M{i:02}")));
     for row in rows {
         let found = table.lines().filter(|line| line.starts_with(&format!("| {row} |"))).count();
         assert_eq!(found, 1, "{row}");
@@ -19,19 +22,36 @@ fn the_table_has_every_row() {
 /// What the table calls proven by a test is a test.
 #[test]
 fn the_table_names_tests_that_exist() {
-    let table = include_str!("../conformance.md");
-    let sources = [
-        include_str!("rfc3261_transactions.rs"),
-        include_str!("rfc3261_transport.rs"),
-        include_str!("rfc4320.rs"),
-        include_str!("../endpoint.rs"),
-        include_str!("../../../src/sip/transaction.rs"),
-    ];
-    let named: Vec<&str> =
-        table.split('`').filter(|name| name.contains("_") && !name.contains('.')).collect();
-    assert!(named.len() > 40, "{} tests named", named.len());
+    let named = named_tests(include_str!("../conformance.md"));
+    assert!(named.len() > 80, "{} tests named", named.len());
+    all_exist(&named);
+}
+
+/// Every fault of the peers that concerns rooms has tests, and they exist.
+#[test]
+fn the_peers_faults_are_tested() {
+    let table = include_str!("../peers_faults.md");
+    for fault in 1..=33 {
+        let row = table.lines().find(|line| line.starts_with(&format!("| {fault} |")));
+        let row = row.unwrap_or_else(|| panic!("fault {fault} has no row"));
+        assert!(row.contains('`') || row.contains("not ours"), "no test and no reason: {row}");
+    }
+    all_exist(&named_tests(table));
+}
+
+fn named_tests(table: &str) -> Vec<&str> {
+    table.split('`').filter(|name| name.contains('_') && !name.contains(['.', ' ', '/', '\n'])).collect()
+}
+
+fn all_exist(named: &[&str]) {
+    let tests: Vec<String> = ["src", "tests"]
+        .iter()
+        .flat_map(|dir| sources::files(dir))
+        .filter(|path| path.extension().is_some_and(|ext| ext == "rs"))
+        .map(|path| sources::text(&path))
+        .collect();
     for name in named {
-        let head = format!("fn {name}()");
-        assert!(sources.iter().any(|source| source.contains(&head)), "{name}");
+        let head = format!("fn {name}(");
+        assert!(tests.iter().any(|source| source.contains(&head)), "{name}");
     }
 }
