@@ -350,7 +350,6 @@ impl Shard {
             outbox.large = Large::Fails;
             return;
         }
-        answered(&flight.item, outbox, 0, events);
         if outbox.contact.is_route {
             // A next hop that has answered others meanwhile is not down: this address is.
             let heard = self.hops.get(&dest).and_then(|hop| hop.heard);

@@ -282,6 +282,8 @@ impl Network {
                 for phone in gone {
                     let uri = self.phones[phone].contact().uri;
                     self.oracle.left(phone, &uri);
+                    // What is on the wire to a phone that goes does not wait for it to come again.
+                    self.agenda.retain(|_, next| !matches!(next, Next::Arrive(sent) if *sent.uri == *uri));
                 }
                 for phone in phones {
                     self.oracle.reached(phone, &self.phones[phone], self.log.head());
