@@ -175,6 +175,7 @@ impl Driver {
             locals,
             positions_at: None,
             gauges_at: Instant::now(),
+            busy: false,
         };
         let mut ready = [EpollEvent::empty(); 16];
         loop {
@@ -184,6 +185,7 @@ impl Driver {
                 Err(nix::errno::Errno::EINTR) => 0,
                 Err(error) => return Err(error.into()),
             };
+            work.busy |= count > 0;
             for event in &ready[..count] {
                 if event.data() == WAKE {
                     let mut mail = std::mem::take(&mut work.mail);
@@ -207,7 +209,9 @@ impl Driver {
 
     /// Until the next timer, rounded up; forever if there is none.
     fn wait(&self, work: &Work) -> EpollTimeout {
-        let due = [self.shard.due(), self.endpoint.due(), work.positions_at].into_iter().flatten().min();
+        let gauges_at = work.busy.then_some(work.gauges_at);
+        let due = [self.shard.due(), self.endpoint.due(), work.positions_at, gauges_at];
+        let due = due.into_iter().flatten().min();
         let Some(due) = due else { return EpollTimeout::NONE };
         let left = due.saturating_duration_since(Instant::now());
         let ms = left.as_micros().div_ceil(1000).min(60_000) as u16;
@@ -217,6 +221,7 @@ impl Driver {
     fn time(&mut self, work: &mut Work) {
         let now = self.now();
         if self.shard.due().is_some_and(|due| due <= now.at) {
+            work.busy = true;
             self.shard.poll(now, &mut work.out, &mut work.events);
         }
         if self.endpoint.due().is_some_and(|due| due <= now.at) {
@@ -228,7 +233,8 @@ impl Driver {
         if work.positions_at.is_none() && self.shard.has_moved() {
             work.positions_at = Some(now.at + POSITIONS);
         }
-        if now.at >= work.gauges_at {
+        if work.busy && now.at >= work.gauges_at {
+            work.busy = false;
             work.gauges_at = now.at + Duration::from_secs(1);
             let (outboxes, open) = self.shard.load();
             self.gauges.outboxes.store(outboxes as u64, Ordering::Relaxed);
@@ -467,6 +473,8 @@ struct Work {
     locals: Vec<Option<SocketAddr>>,
     positions_at: Option<Instant>,
     gauges_at: Instant,
+    /// Something happened since the gauges were last set.
+    busy: bool,
 }
 
 /// Our branch in the start of a datagram of ours.

@@ -424,3 +424,24 @@ fn active_rooms_counts_what_is_there() {
     daemon.kill_and_restart();
     assert_eq!(count(&daemon), 2);
 }
+
+#[test]
+fn the_counters_are_right_soon_after_the_last_word() {
+    let daemon = Daemon::open();
+    let (alice, bob) = (daemon.udp("alice"), daemon.udp("bob"));
+    room("team", &alice, &[&bob]);
+    alice.expect(202, "team", "counted");
+    bob.hears("[alice]: counted");
+    let count = |name: &str| {
+        let output = daemon.imcctl(&["--json", "server", "stats", name]);
+        let stats: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        stats[0]["value"].as_u64().expect("a number")
+    };
+    // Nothing more happens now: the shards bring their counters by themselves.
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while count("delivered") < 3 {
+        assert!(Instant::now() < deadline, "{} delivered", count("delivered"));
+    }
+    assert_eq!(count("contacts"), 2);
+    assert_eq!(count("gave_up"), 0);
+}
