@@ -436,7 +436,7 @@ impl Shard {
                 }
                 Fire::TimedOut => {
                     self.counters.timed_out += 1;
-                    self.silence(now, slot, false);
+                    self.silence(now, slot, false, events);
                 }
             }
         }

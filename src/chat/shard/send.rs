@@ -335,13 +335,13 @@ impl Shard {
         let slot = branch.slot;
         let flight = self.outbox(slot).and_then(|outbox| outbox.flight.as_ref());
         if flight.is_some_and(|flight| flight.nonce == branch.nonce) {
-            self.silence(now, slot, true);
+            self.silence(now, slot, true, events);
             self.pump(now, slot, out, events);
         }
     }
 
     /// Nobody answered; `known`: nobody will, says the transport.
-    pub(super) fn silence(&mut self, now: Now, slot: u32, known: bool) {
+    pub(super) fn silence(&mut self, now: Now, slot: u32, known: bool, events: &mut Vec<Event>) {
         let Some(flight) = self.land(slot) else { return };
         let Some(outbox) = self.outbox(slot) else { return };
         let dest = outbox.contact.dest;
@@ -350,6 +350,7 @@ impl Shard {
             outbox.large = Large::Fails;
             return;
         }
+        answered(&flight.item, outbox, 0, events);
         if outbox.contact.is_route {
             // A next hop that has answered others meanwhile is not down: this address is.
             let heard = self.hops.get(&dest).and_then(|hop| hop.heard);
