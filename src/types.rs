@@ -370,6 +370,7 @@ pub struct Accepted {
     pub answer: Answer,
     /// Hash of the body, to know the request again after a fresh challenge.
     pub body: u64,
+    /// By the steady clock of the nonces (`service::clock`): what was challenged later has a later nonce.
     pub at: UnixMs,
 }
 

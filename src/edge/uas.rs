@@ -12,7 +12,7 @@ use crate::registration::{self, Request};
 use crate::service::clock::Clock;
 use crate::service::domains::Domains;
 use crate::service::focus::{Focus, Incoming, Reply};
-use crate::service::identity::{Denial, Identity, Speaker};
+use crate::service::identity::{Denial, Identity, Proof, Speaker};
 use crate::service::registrar::{No, Registrar};
 use crate::service::relay::Relay;
 use crate::sip::endpoint::Keep;
@@ -239,7 +239,7 @@ impl Uas {
             Err(answer) => return answer,
         };
         if let Some(proof) = &said.speaker.proof {
-            match self.repeat(message, &said, proof.issued) {
+            match self.repeat(message, &said, proof) {
                 Ok(Some(answer)) => return Reply::from(answer).into(),
                 Ok(None) if !self.identity.count(proof) => {
                     return self.denied(self.identity.replayed(message, &flow));
@@ -338,7 +338,8 @@ impl Uas {
                 origin,
                 answer: Answer { status: 202 },
                 body: self.ids.body(message.body()),
-                at: now,
+                // By the clock of the nonces, with which it is compared.
+                at: self.clock.steady(),
             },
             speaker,
             flow,
@@ -357,12 +358,7 @@ impl Uas {
     }
 
     /// What this request, or the same before a fresh challenge, was answered (spec §5.7).
-    fn repeat(
-        &self,
-        message: &Message<'_>,
-        said: &Incoming,
-        nonce_issued: UnixMs,
-    ) -> Result<Option<Answer>, Fault> {
+    fn repeat(&self, message: &Message<'_>, said: &Incoming, proof: &Proof) -> Result<Option<Answer>, Fault> {
         if let Some(known) = self.store.accepted(&said.accepted.origin)? {
             return Ok(Some(known.answer));
         }
@@ -370,10 +366,10 @@ impl Uas {
         let origin = self.origin(&said.speaker.aor, &said.target, message, before);
         let Some(known) = self.store.accepted(&origin)? else { return Ok(None) };
         let age = said.accepted.at - known.at;
-        // It was challenged since: its nonce is younger than the acceptance of the first.
-        let again = known.body == said.accepted.body
-            && nonce_issued >= known.at
-            && (0..=self.patience_ms).contains(&age);
+        // It was challenged since: its nonce is younger than the acceptance of the first. In the same millisecond a
+        // second use of the nonce tells that it is the older one.
+        let challenged = proof.issued > known.at || (proof.issued == known.at && proof.nc <= 1);
+        let again = known.body == said.accepted.body && challenged && (0..=self.patience_ms).contains(&age);
         if again {
             debug!(from = %said.speaker.aor, "the same message after a fresh challenge");
         }

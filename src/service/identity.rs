@@ -41,7 +41,8 @@ pub struct Speaker {
 pub struct Proof {
     pub issued: UnixMs,
     nonce: String,
-    nc: u32,
+    /// Which use of the nonce this is, from 1.
+    pub nc: u32,
 }
 
 /// Why a request is not from anybody we know.
