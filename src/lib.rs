@@ -38,6 +38,7 @@
 //! | change | place |
 //! | --- | --- |
 //! | a chat command | a row in [`chat::table`], its meaning in [`chat::decide`], its words in [`chat::dialect`], a scenario |
+//! | what a person sets for himself | [`chat::settings`], its words in [`chat::personal`], its meaning in [`service::person`] |
 //! | what a phone's answer means | [`chat::outcome`] |
 //! | what members see of a message | [`chat::render`] |
 //! | a management command | a row in [`edge::control::table`] and a method of [`edge::control::Management`] |

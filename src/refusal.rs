@@ -43,6 +43,8 @@ refusals! {
     MAILBOX_FULL = 480 "Mailbox Full";
     NOBODY_THERE = 480 "Nobody There to Take It";
     NOT_ALLOWED = 603 "Not Allowed";
+    NOT_WANTED = 603 "The Recipient Takes No Messages from You";
+    NO_SETTINGS = 603 "Only Users of This Server Have Settings";
     NOT_A_MEMBER = 603 "Not a Member of This Room";
     ROOM_EXISTS = 603 "Room already exists";
     NAME_TAKEN = 603 "Name Belongs to a User";

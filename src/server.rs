@@ -32,6 +32,7 @@ use crate::service::delivery::{Delivery, Report, Wires};
 use crate::service::domains::Domains;
 use crate::service::focus::{Focus, Rules, TOLD_AGAIN, Turns};
 use crate::service::identity::Identity;
+use crate::service::person::People;
 use crate::service::ratelimit::{Once, RateLimit};
 use crate::service::registrar::{Flows, Listening, Registrar};
 use crate::service::relay::Relay;
@@ -257,10 +258,12 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
     };
     // The only place that sets it.
     let _ = flows.streams.set(streams.clone());
+    let people = Arc::new(People { store: store.clone(), start: start.clone() });
     let focus = Arc::new(Focus {
         store: store.clone(),
         delivery: delivery.clone(),
         registrar: registrar.clone(),
+        people,
         domains: domains.clone(),
         clock,
         dialect: config.imc.dialect,
@@ -550,15 +553,16 @@ fn reload(server: &Server, reread: &Reread, set_level: &SetLevel) {
     }
     let mut config = server.config.write().unwrap_or_else(std::sync::PoisonError::into_inner);
     let (now, needs_restart) = config.reloaded(&fresh);
-    for key in needs_restart {
-        warn!("{key} has changed and takes effect after a restart");
-    }
     set_level(now.log.level);
     *server.focus.rules.write().unwrap_or_else(std::sync::PoisonError::into_inner) =
         Arc::new(Rules::new(&now));
     server.delivery.set_room_max(now.offline.room_max);
     server.delivery.tell_all(|| Input::CopyToSender(now.delivery.copy_to_sender));
     *config = now;
+    // Said when it is so: who reads it may rely on it.
+    for key in needs_restart {
+        warn!("{key} has changed and takes effect after a restart");
+    }
     info!("configuration reloaded");
 }
 

@@ -10,6 +10,7 @@ use nom::{IResult, Parser};
 
 use super::address::Names;
 use super::dialect::clean;
+use super::personal::Personal;
 use super::room::Role;
 use super::table::find;
 pub use super::table::{Args, COMMANDS, Right, Row, Verb, row};
@@ -49,6 +50,8 @@ pub enum Deed {
     /// How many posts, 1 to [`HISTORY_MAX`].
     History(u16),
     Help(Topic),
+    /// About the sender himself, wherever it was sent.
+    Personal(Personal),
 }
 
 /// What help is asked about.
@@ -62,7 +65,7 @@ pub enum Topic {
 
 impl Command {
     pub fn verb(&self) -> Verb {
-        match self.deed {
+        match &self.deed {
             Deed::Create { .. } => Verb::Create,
             Deed::Join => Verb::Join,
             Deed::Invite(_) => Verb::Invite,
@@ -77,6 +80,7 @@ impl Command {
             Deed::Destroy => Verb::Destroy,
             Deed::History(_) => Verb::History,
             Deed::Help(_) => Verb::Help,
+            Deed::Personal(personal) => personal.verb(),
         }
     }
 
@@ -84,6 +88,7 @@ impl Command {
     pub fn user(&self) -> Option<&Aor> {
         match &self.deed {
             Deed::Invite(user) | Deed::Add(user) | Deed::Modify(user, _) | Deed::Remove(user) => Some(user),
+            Deed::Personal(personal) => personal.user(),
             _ => None,
         }
     }
@@ -94,6 +99,7 @@ impl Deed {
     pub fn user_mut(&mut self) -> Option<&mut Aor> {
         match self {
             Deed::Invite(user) | Deed::Add(user) | Deed::Modify(user, _) | Deed::Remove(user) => Some(user),
+            Deed::Personal(personal) => personal.user_mut(),
             _ => None,
         }
     }
@@ -205,6 +211,18 @@ fn arguments(row: &Row, args: &[String], start: &[u8], names: &Names<'_>) -> Res
             let count = count.map_or(HISTORY_DEFAULT, |count| count.parse().unwrap_or(HISTORY_MAX));
             plain(Deed::History(count.clamp(1, HISTORY_MAX)), room(named)?)
         }
+        Args::Setting => {
+            let (Some(key), Some(value)) = (arg(0), arg(1)) else { return Err(Refusal::MALFORMED) };
+            plain(Deed::Personal(Personal::Set { key: key.into(), value: value.into() }), None)
+        }
+        Args::Person => {
+            let user = user()?;
+            let deed = match row.verb {
+                Verb::Unblock => Personal::Unblock(user),
+                _ => Personal::Block(user),
+            };
+            plain(Deed::Personal(deed), None)
+        }
         Args::Topic => {
             let topic = match arg(0) {
                 None => Topic::Everything,
@@ -228,6 +246,7 @@ fn deed_of(verb: Verb) -> Result<Deed, Refusal> {
         Verb::Rooms => Deed::Rooms,
         Verb::Leave => Deed::Leave,
         Verb::Destroy => Deed::Destroy,
+        Verb::Settings => Deed::Personal(Personal::Settings),
         // These need more than a room; their rows say so.
         Verb::Create
         | Verb::Invite
@@ -235,6 +254,9 @@ fn deed_of(verb: Verb) -> Result<Deed, Refusal> {
         | Verb::Modify
         | Verb::Remove
         | Verb::History
+        | Verb::Set
+        | Verb::Block
+        | Verb::Unblock
         | Verb::Help => {
             return Err(Refusal::MALFORMED);
         }

@@ -71,6 +71,8 @@ pub enum Whom {
     Nobody,
     /// Of a foreign domain, and we may not write there.
     Barred,
+    /// Takes no messages from the actor.
+    Unwilling,
 }
 
 /// What the caller looked up for this command. The default is the plain case.
@@ -177,6 +179,8 @@ pub fn decide(
         Deed::History(n) => Ok(Decision { wants: Some(Wants::History { n: *n }), ..yes() }),
         // Decided above, with or without a room.
         Deed::Create { .. } | Deed::Join | Deed::Rooms | Deed::Help(_) => Ok(yes()),
+        // No room has a say in it: the focus passes it to the person's own deeds.
+        Deed::Personal(_) => Err(no(Refusal::MALFORMED, case.voice.invalid_command(""))),
     }
 }
 
@@ -280,7 +284,7 @@ impl Case<'_> {
         };
         let role = me.role();
         let allowed = match right {
-            Right::Anyone | Right::Listed => true,
+            Right::Anyone | Right::Oneself | Right::Listed => true,
             Right::Invited => role == Role::Invited,
             Right::Member => role >= Role::Member,
             Right::Admin => role >= Role::Admin,
@@ -428,6 +432,7 @@ impl Case<'_> {
             Whom::Ours | Whom::Foreign => Ok(()),
             Whom::Nobody => Err(no(Refusal::NO_SUCH_USER, words)),
             Whom::Barred => Err(no(Refusal::DOMAIN_NOT_SERVED, words)),
+            Whom::Unwilling => Err(no(Refusal::NOT_WANTED, words)),
         }
     }
 
@@ -519,7 +524,11 @@ impl Case<'_> {
 
     fn help(&self, topic: &Topic) -> Verdict {
         let text = match topic {
-            Topic::Everything => self.voice.help(),
+            Topic::Everything => {
+                let mut words = vec![self.voice.help()];
+                words.extend(self.voice.help_for_oneself());
+                return Ok(Decision { words, ..yes() });
+            }
             Topic::Of(verb) => self.voice.help_about(*verb),
             Topic::Unknown(word) => {
                 return Err(no(Refusal::UNKNOWN_COMMAND, self.voice.invalid_command(word)));

@@ -4,7 +4,7 @@
 //! OpenSER's imc modules, byte for byte, with their plain mistakes put right (spec §4). Texts that a dialect does
 //! not have are Kamailio's, else our own. Never decides when a text is said.
 
-use super::command::{COMMANDS, Row, row};
+use super::command::{COMMANDS, Right, Row, row};
 use super::room::Role;
 use super::split::{PART_BYTES, parts};
 pub use crate::config::Dialect;
@@ -39,6 +39,10 @@ pub fn author_prefix(dialect: Dialect, author: &Aor, room: &Aor) -> String {
 
 fn short<'a>(who: &'a Aor, room: &Aor) -> &'a str {
     if who.host().eq_ignore_ascii_case(room.host()) { who.user() } else { who.as_str() }
+}
+
+fn about_rooms() -> impl Iterator<Item = &'static Row> {
+    COMMANDS.iter().filter(|row| row.right != Right::Oneself)
 }
 
 /// A room that speaks. Every text is complete, with the dialect's punctuation and without a trailing line feed
@@ -269,20 +273,32 @@ impl Voice<'_> {
         parts(&text, PART_BYTES)
     }
 
-    /// The whole help: the dialect's lines, then those of the commands that this project adds.
+    /// The help about rooms: the dialect's lines, then those of the commands that this project adds. It fits into a
+    /// datagram whole, so that it comes as the peers send it.
     pub fn help(&self) -> String {
         let mut text = String::from("\r\n");
         let theirs = |row: &Row| match self.dialect {
             Dialect::Kamailio => row.kamailio,
             Dialect::Openser => row.openser,
         };
-        let lines = COMMANDS.iter().map(theirs).chain(COMMANDS.iter().map(|row| row.added));
+        let lines = COMMANDS.iter().map(theirs).chain(about_rooms().map(|row| row.added));
         for line in lines.filter(|line| !line.is_empty()) {
             text.push_str(self.start);
             text.push_str(line);
             text.push_str("\r\n");
         }
         text
+    }
+
+    /// The help about what a person does for himself; in numbered parts when it is long.
+    pub fn help_for_oneself(&self) -> Vec<String> {
+        let mut text = String::from("For yourself:");
+        for row in COMMANDS.iter().filter(|row| row.right == Right::Oneself) {
+            text.push('\n');
+            text.push_str(self.start);
+            text.push_str(row.added);
+        }
+        parts(&text, PART_BYTES)
     }
 
     /// The line of one command.

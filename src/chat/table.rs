@@ -18,6 +18,10 @@ pub enum Verb {
     Leave,
     Destroy,
     History,
+    Settings,
+    Set,
+    Block,
+    Unblock,
     Help,
 }
 
@@ -35,6 +39,10 @@ pub enum Args {
     UserRole,
     /// `[n] [room]`
     Count,
+    /// `setting value`
+    Setting,
+    /// `user`, of the sender's domain if it is a bare word.
+    Person,
     /// `[command]`
     Topic,
 }
@@ -43,6 +51,8 @@ pub enum Args {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Right {
     Anyone,
+    /// It concerns the sender alone, wherever it is sent.
+    Oneself,
     /// On the list of the room: a member, or invited.
     Listed,
     Member,
@@ -230,6 +240,50 @@ pub const COMMANDS: &[Row] = &[
         added: "history [<n>] [<room_name>] - show the last messages of a conference room",
     },
     Row {
+        verb: Verb::Settings,
+        words: &["settings"],
+        args: Args::None,
+        right: Right::Oneself,
+        usage: "",
+        deed: "",
+        kamailio: "",
+        openser: "",
+        added: "settings - show what you have set for yourself",
+    },
+    Row {
+        verb: Verb::Set,
+        words: &["set"],
+        args: Args::Setting,
+        right: Right::Oneself,
+        usage: "<setting> <value>",
+        deed: "",
+        kamailio: "",
+        openser: "",
+        added: "set <setting> <value> - change what you have set for yourself",
+    },
+    Row {
+        verb: Verb::Block,
+        words: &["block"],
+        args: Args::Person,
+        right: Right::Oneself,
+        usage: "<user_name>",
+        deed: "",
+        kamailio: "",
+        openser: "",
+        added: "block <user_name> - take no more messages from a user",
+    },
+    Row {
+        verb: Verb::Unblock,
+        words: &["unblock"],
+        args: Args::Person,
+        right: Right::Oneself,
+        usage: "<user_name>",
+        deed: "",
+        kamailio: "",
+        openser: "",
+        added: "unblock <user_name> - take messages from a blocked user again",
+    },
+    Row {
         verb: Verb::Help,
         words: &["help"],
         args: Args::Topic,
@@ -255,7 +309,7 @@ pub(super) fn find(word: &str) -> Option<&'static Row> {
 mod tests {
     use super::*;
 
-    const VERBS: [Verb; 14] = [
+    const VERBS: [Verb; 18] = [
         Verb::Create,
         Verb::Join,
         Verb::Invite,
@@ -269,6 +323,10 @@ mod tests {
         Verb::Leave,
         Verb::Destroy,
         Verb::History,
+        Verb::Settings,
+        Verb::Set,
+        Verb::Block,
+        Verb::Unblock,
         Verb::Help,
     ];
 

@@ -17,6 +17,7 @@ use super::clock::Clock;
 use super::delivery::Delivery;
 use super::domains::Domains;
 use super::identity::Speaker;
+use super::person::People;
 use super::ratelimit::{Once, RateLimit};
 use super::registrar::Registrar;
 use crate::chat::address::Names;
@@ -24,6 +25,7 @@ use crate::chat::command::{Command, Deed, Parsed, parse};
 use crate::chat::content::{Content, content};
 use crate::chat::decide::{self, Actor, Ctx, Facts, Refused, WhoMayCreate, Whom};
 use crate::chat::dialect::{Dialect, Voice};
+use crate::chat::personal::Personal;
 use crate::config::Config;
 use crate::refusal::{Fault, Refusal};
 use crate::store::Store;
@@ -134,6 +136,7 @@ pub struct Focus {
     pub store: Store,
     pub delivery: Arc<Delivery>,
     pub registrar: Arc<Registrar>,
+    pub people: Arc<People>,
     pub domains: Arc<Domains>,
     pub clock: Clock,
     pub dialect: Dialect,
@@ -223,7 +226,10 @@ impl Focus {
                 if let Some(known) = self.store.accepted(&said.accepted.origin)? {
                     return Ok(known.answer.into());
                 }
-                let reply = self.command(said, &command).await?;
+                let reply = match &command.deed {
+                    Deed::Personal(personal) => self.personal(said, personal).await?,
+                    _ => self.command(said, &command).await?,
+                };
                 Ok(self.forgiving(reply))
             }
             other => {
@@ -367,6 +373,29 @@ impl Focus {
         Err(Fault::Unavailable("the room changes faster than a post can be judged".into()))
     }
 
+    /// A command about the sender himself. It is answered by whom it was sent to.
+    async fn personal(&self, said: &Incoming, personal: &Personal) -> Result<Reply, Fault> {
+        if !self.is_manager(&said.target) && self.room(&said.target)?.is_none() {
+            return Ok(Refusal::NO_SUCH_USER.into());
+        }
+        if said.speaker.foreign {
+            return Ok(Refusal::NO_SETTINGS.into());
+        }
+        match self.people.command(&said.speaker.aor, personal).await? {
+            Ok(words) => {
+                for text in words {
+                    self.aside(said, &said.target, text).await?;
+                }
+                Ok(Reply::accepted())
+            }
+            Err((refusal, words)) => {
+                let refused = Refused { refusal, words: Some(words), entries: Vec::new() };
+                self.say_no(said, &said.target, &refused).await?;
+                Ok(refusal.into())
+            }
+        }
+    }
+
     async fn command(&self, said: &Incoming, command: &Command) -> Result<Reply, Fault> {
         let local = said.flow.local.ip();
         let rules = self.rules();
@@ -481,7 +510,8 @@ impl Focus {
         if self.closed_house && !self.is_account(user)? {
             return Ok(Whom::Nobody);
         }
-        Ok(Whom::Ours)
+        let willing = self.people.may_write(&said.speaker.aor, self.store.account(user)?.as_ref())?;
+        Ok(if willing { Whom::Ours } else { Whom::Unwilling })
     }
 
     /// It has credentials or a binding, or had one; behind a proxy, whoever was ever heard of (spec §3).

@@ -57,6 +57,12 @@ impl Relay {
         let rules = self.focus.rules();
         let now = self.focus.clock.wall();
         let known = self.store.account(&said.target)?;
+        if !self.focus.people.may_write(&said.speaker.aor, known.as_ref())? {
+            // A repetition of what he took before he changed his mind is no new attempt (spec §5.7).
+            let before = self.store.accepted(&said.accepted.origin)?;
+            return Ok(before.map_or(Refusal::NOT_WANTED.into(), |known| known.answer.into()));
+        }
+        let offline = rules.offline && known.as_ref().is_none_or(|account| account.settings.offline);
         if let Some(account) = &known {
             let most = u64::from(rules.max_messages);
             if self.untaken(account, now)? >= most {
@@ -67,7 +73,7 @@ impl Relay {
                 }
             }
         }
-        if !rules.offline && !self.registrar.is_reachable(&said.target) {
+        if !offline && !self.registrar.is_reachable(&said.target) {
             return Ok(Refusal::NOBODY_THERE.into());
         }
         let life = said.life.map_or(rules.expire_time, |life| life.min(rules.expire_time));
@@ -96,10 +102,10 @@ impl Relay {
         };
         let account = self.store.account(&said.target)?;
         let (Some(seq), Some(account)) = (seq, account) else { return Ok(Refusal::NO_SUCH_USER.into()) };
-        let patience = if rules.offline { PATIENCE } else { PATIENCE_UNSTORED };
+        let patience = if offline { PATIENCE } else { PATIENCE_UNSTORED };
         match self.verdict(&account, seq, &ways, patience).await? {
             Verdict::Taken => Ok(Reply::ok()),
-            Verdict::Open if rules.offline => Ok(Reply::accepted()),
+            Verdict::Open if offline => Ok(Reply::accepted()),
             Verdict::Open => {
                 self.store.withdraw(vec![seq]).await?;
                 Ok(Refusal::NOBODY_THERE.into())

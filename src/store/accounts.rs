@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::rooms::{ACCOUNTS, address};
 use super::turn::{Turn, device_key};
 use super::{Positions, Shared, Store};
+use crate::chat::settings::Settings;
 use crate::refusal::Fault;
 use crate::types::{AccountId, Aor, ConvId, DeviceKey, Seq, Span, UnixMs};
 
@@ -38,6 +39,10 @@ pub struct Account {
     /// A device starts here at the earliest.
     pub base: Seq,
     pub mailbox: ConvId,
+    /// What he has set for himself.
+    pub settings: Settings,
+    /// He has blocked somebody.
+    pub blocks: bool,
 }
 
 /// A binding as the registrar wrote it.
@@ -60,7 +65,9 @@ pub struct View {
 }
 
 const COLUMNS: &str =
-    "id, username, domain, created, realm, md5, md5_domain, sha256, sha256_domain, base, mailbox";
+    "id, username, domain, created, realm, md5, md5_domain, sha256, sha256_domain, base, mailbox,
+    (SELECT group_concat(key || '=' || value, ' ') FROM setting WHERE setting.account = account.id),
+    EXISTS (SELECT 1 FROM blocked WHERE blocked.account = account.id)";
 
 fn account(row: &Row<'_>) -> rusqlite::Result<Option<Account>> {
     let Some(address) = address(row, 1, 2)? else { return Ok(None) };
@@ -77,6 +84,12 @@ fn account(row: &Row<'_>) -> rusqlite::Result<Option<Account>> {
             sha256_domain: text(8)?,
         }),
     };
+    let mut settings = Settings::default();
+    for pair in text(11)?.as_deref().unwrap_or_default().split(' ') {
+        if let Some((key, value)) = pair.split_once('=') {
+            settings.put(key, value);
+        }
+    }
     Ok(Some(Account {
         id: AccountId(row.get(0)?),
         address,
@@ -84,6 +97,8 @@ fn account(row: &Row<'_>) -> rusqlite::Result<Option<Account>> {
         credentials,
         base: Seq(row.get(9)?),
         mailbox: ConvId(row.get(10)?),
+        settings,
+        blocks: row.get(12)?,
     }))
 }
 
@@ -173,6 +188,8 @@ impl Store {
             )?;
             turn.conn.execute("DELETE FROM binding WHERE account = ?1", [account.id.0])?;
             turn.conn.execute("DELETE FROM device WHERE account = ?1", [account.id.0])?;
+            turn.conn.execute("DELETE FROM setting WHERE account = ?1", [account.id.0])?;
+            turn.conn.execute("DELETE FROM blocked WHERE account = ?1", [account.id.0])?;
             turn.conn.execute("DELETE FROM log WHERE conversation = ?1", [account.mailbox.0])?;
             turn.conn.execute("DELETE FROM conversation WHERE id = ?1", [account.mailbox.0])?;
             turn.entries_deleted(&[account.mailbox])?;

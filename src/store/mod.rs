@@ -8,6 +8,7 @@ mod accounts;
 mod changes;
 mod lookups;
 mod pages;
+mod people;
 mod rooms;
 mod schema;
 mod sqlite;

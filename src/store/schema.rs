@@ -9,7 +9,8 @@ use super::sqlite::fault;
 use crate::refusal::Fault;
 
 /// In order; the number of those applied is `PRAGMA user_version`. Only ever append.
-const MIGRATIONS: &[&str] = &[include_str!("../../sql/sqlite/0001_the_log.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("../../sql/sqlite/0001_the_log.sql"), include_str!("../../sql/sqlite/0002_people.sql")];
 const IMC: &str = include_str!("../../sql/sqlite/imc.sql");
 const IMC_INDEXES: &str = include_str!("../../sql/sqlite/imc_indexes.sql");
 const ADOPT: &str = include_str!("../../sql/sqlite/adopt.sql");
@@ -29,8 +30,18 @@ pub(super) struct Tables {
 impl Tables {
     /// Refuses what is not a plain identifier of at most 63 characters, or is one of our own tables.
     pub(super) fn new(rooms: &str, members: &str) -> Result<Tables, Fault> {
-        const OURS: &[&str] =
-            &["account", "accepted", "binding", "conversation", "device", "log", "meta", "span"];
+        const OURS: &[&str] = &[
+            "account",
+            "accepted",
+            "binding",
+            "blocked",
+            "conversation",
+            "device",
+            "log",
+            "meta",
+            "setting",
+            "span",
+        ];
         for name in [rooms, members] {
             let mut chars = name.chars();
             let plain = chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')

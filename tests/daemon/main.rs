@@ -18,6 +18,7 @@ mod ipv6;
 mod kill;
 mod message;
 mod nat;
+mod people;
 mod proxy;
 mod refusals;
 mod register;

@@ -62,7 +62,7 @@ impl Focus {
         self.aside(said, room, words.clone()).await
     }
 
-    async fn aside(&self, said: &Incoming, room: &Aor, text: String) -> Result<(), Fault> {
+    pub(super) async fn aside(&self, said: &Incoming, room: &Aor, text: String) -> Result<(), Fault> {
         if said.speaker.foreign || said.max_forwards == 0 {
             return Ok(());
         }

@@ -101,7 +101,10 @@ impl Setup {
             text.push_str(&format!("{key} = {value}\n"));
         }
         let path = self.dir.path().join("imcd.toml");
-        std::fs::write(&path, text).expect("the configuration file is written");
+        // At once or not at all: the daemon may be reading it for an earlier signal.
+        let fresh = path.with_extension("new");
+        std::fs::write(&fresh, text).expect("the configuration file is written");
+        std::fs::rename(&fresh, &path).expect("the configuration file is put in place");
         path
     }
 

@@ -1,0 +1,136 @@
+//! What people set for themselves, and who may write to them (spec §3, §4).
+
+use crate::kit::{Daemon, Setup};
+
+const MANAGER: &str = "chat-manager";
+
+#[test]
+fn settings_are_shown_changed_and_kept_over_a_kill() {
+    let mut daemon = Daemon::open();
+    let bob = daemon.udp("bob");
+    bob.expect(202, MANAGER, "#settings");
+    bob.hears(
+        "Your settings:\n\
+         accept everybody - who may write to you; authenticated: users of this server \
+         (everybody, authenticated, same-domain or nobody)\n\
+         offline on - messages wait while none of your phones takes them (on or off)\n\
+         archive on - what you wrote and got is kept for you to read again (on or off)\n\
+         Blocked: nobody",
+    );
+    bob.expect(202, MANAGER, "#set ACCEPT Same-Domain");
+    bob.hears("*** accept is now same-domain");
+    bob.expect(202, MANAGER, "#block mallory");
+    bob.hears("*** mallory@example.org cannot write to you any more");
+    daemon.kill_and_restart();
+    bob.expect(202, MANAGER, "#settings");
+    bob.hears_that("what he set before the kill", |said| {
+        let text = said.text();
+        text.contains("\naccept same-domain - ") && text.ends_with("\nBlocked:\nmallory@example.org")
+    });
+}
+
+#[test]
+fn what_cannot_be_set_is_400_and_says_what_can() {
+    let daemon = Daemon::open();
+    let bob = daemon.udp("bob");
+    bob.expect(400, MANAGER, "#set colour red");
+    bob.hears("*** There is no setting 'colour'. Send #settings to see them.");
+    bob.expect(400, MANAGER, "#set accept friends");
+    bob.hears("*** accept can be everybody, authenticated, same-domain or nobody");
+    bob.expect(400, MANAGER, "#set accept");
+    bob.hears("*** Usage: #set <setting> <value>");
+    bob.expect(400, MANAGER, "#block");
+    bob.hears("*** Usage: #block <user_name>");
+    bob.expect(603, MANAGER, "#block bob");
+    bob.hears("*** You cannot block yourself");
+    bob.expect(404, "nowhere", "#settings");
+}
+
+#[test]
+fn they_are_answered_in_a_room_too_by_the_room() {
+    let daemon = Daemon::open();
+    let (alice, bob) = (daemon.udp("alice"), daemon.udp("bob"));
+    alice.expect(202, "team", "#create");
+    bob.expect(202, "team", "#set offline off");
+    bob.hears("*** offline is now off");
+    alice.never_heard("*** offline is now off");
+}
+
+#[test]
+fn who_is_blocked_may_neither_write_nor_invite() {
+    let daemon = Daemon::open();
+    let (alice, bob) = (daemon.udp("alice"), daemon.udp("bob"));
+    bob.expect(202, MANAGER, "#block alice");
+    bob.hears("*** alice@example.org cannot write to you any more");
+    let answer = alice.say("bob", "let me in");
+    assert_eq!((answer.status(), answer.reason()), (603, "The Recipient Takes No Messages from You"));
+    alice.expect(202, "team", "#create");
+    alice.expect(603, "team", "#invite bob");
+    alice.hears("*** [bob] could not be invited");
+    alice.expect(603, "team", "#add bob");
+    alice.hears("*** [bob] could not be added");
+    // What a room says that he belongs to is not a message to him.
+    bob.expect(202, "team", "#join");
+    alice.expect(202, "team", "hello all");
+    bob.hears("[alice]: hello all");
+    bob.expect(202, MANAGER, "#unblock alice");
+    bob.hears("*** alice@example.org is not blocked any more");
+    alice.expect(200, "bob", "thank you");
+    bob.hears("thank you");
+    bob.never_heard("let me in");
+    bob.expect(202, MANAGER, "#unblock alice");
+    bob.hears("*** alice@example.org is not blocked");
+}
+
+#[test]
+fn a_repetition_of_what_was_taken_is_answered_as_before_the_block() {
+    let daemon = Daemon::open();
+    let (alice, bob) = (daemon.udp("alice"), daemon.udp("bob"));
+    bob.unregister();
+    let sent = alice.send(alice.message("bob", "before"));
+    assert_eq!(sent.outcome.as_ref().map(|m| m.status()), Ok(202));
+    bob.expect(202, MANAGER, "#block alice");
+    let mut again = sent.request.clone();
+    again.branch = format!("z9hG4bK{}", crate::kit::token());
+    assert_eq!(alice.ask(again).status(), 202);
+    alice.expect(603, "bob", "after");
+}
+
+#[test]
+fn accept_says_who_may_write() {
+    let daemon = Setup::new().set("domains", "[\"example.org\", \"example.net\"]").start();
+    let (alice, bob) = (daemon.udp("alice"), daemon.udp("bob"));
+    let abroad = daemon.phone("carol").domain("example.net").registered();
+    let stranger = daemon.udp("stranger");
+    stranger.unregister();
+    for (value, from_alice, from_carol) in [
+        ("authenticated", 200, 200),
+        ("same-domain", 200, 603),
+        ("nobody", 603, 603),
+        ("everybody", 200, 200),
+    ] {
+        bob.expect(202, MANAGER, &format!("#set accept {value}"));
+        bob.hears(&format!("*** accept is now {value}"));
+        alice.expect(from_alice, "bob", &format!("alice while {value}"));
+        abroad.expect(from_carol, "sip:bob@example.org", &format!("carol while {value}"));
+    }
+    // To himself everybody may write.
+    bob.expect(202, MANAGER, "#set accept nobody");
+    bob.expect(200, "bob", "a note");
+    bob.hears("a note");
+}
+
+#[test]
+fn without_storage_for_himself_nobody_there_means_480() {
+    let daemon = Daemon::open();
+    let (alice, bob) = (daemon.udp("alice"), daemon.udp("bob"));
+    bob.expect(202, MANAGER, "#set offline off");
+    bob.hears("*** offline is now off");
+    alice.expect(200, "bob", "online");
+    bob.unregister();
+    alice.expect(480, "bob", "nobody there");
+    bob.register();
+    alice.expect(200, "bob", "back");
+    bob.hears("back");
+    bob.never_heard("nobody there");
+}
