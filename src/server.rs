@@ -230,6 +230,7 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
     let room_max = config.offline.room_max;
     let delivery =
         Delivery::start(Wires { tell, hurry, shards }, ids, store.clone(), clock, room_max, start.clone())?;
+    delivery.set_copies(config.delivery.copy_to_sender);
     let domains = Arc::new(Domains::new(&config));
     let identity = Arc::new(Identity::new(&config, domains.clone(), store.clone(), clock)?);
     let faces = Arc::new(Faces::new(listening.len()));
@@ -557,7 +558,7 @@ fn reload(server: &Server, reread: &Reread, set_level: &SetLevel) {
     *server.focus.rules.write().unwrap_or_else(std::sync::PoisonError::into_inner) =
         Arc::new(Rules::new(&now));
     server.delivery.set_room_max(now.offline.room_max);
-    server.delivery.tell_all(|| Input::CopyToSender(now.delivery.copy_to_sender));
+    server.delivery.set_copies(now.delivery.copy_to_sender);
     *config = now;
     // Said when it is so: who reads it may rely on it.
     for key in needs_restart {

@@ -34,9 +34,12 @@ pub struct Said<'a> {
     pub text: &'a str,
 }
 
-/// Stands for a body that is no text.
-pub fn not_text(content_type: &str) -> String {
-    let media = content_type.split(';').next().unwrap_or_default().trim();
+/// Stands for a body that is no text, or none that we can read.
+pub fn not_text(content_type: Option<&str>, body: &[u8]) -> String {
+    if super::search::is_encrypted(body) {
+        return "(encrypted)".into();
+    }
+    let media = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
     format!("({})", super::dialect::clean(media))
 }
 
@@ -102,7 +105,7 @@ mod tests {
     fn no_posts_and_no_text_are_said_so() {
         let room = Aor::parse("team@ex.org").unwrap();
         assert_eq!(history(Dialect::Kamailio, &room, NOON, &[]), ["*** No messages"]);
-        assert_eq!(not_text("image/png;name=\"x\""), "(image/png)");
+        assert_eq!(not_text(Some("image/png;name=\"x\""), b"\x89PNG"), "(image/png)");
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod outcome;
 pub mod personal;
 pub mod render;
 pub mod room;
+pub mod search;
 pub mod settings;
 pub mod shard;
 pub mod split;

@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use super::content::{Content, content};
 use super::dialect::{Dialect, author_prefix};
+use super::history::not_text;
 use super::ids::{Branch, Ids};
+use super::search::is_encrypted;
 use crate::sip::header::{date_rfc3261, quote_display};
 use crate::sip::write::decimal;
 use crate::types::{AccountId, Aor, Dest, DeviceKey, Entry, EntryKind, Face, Seq};
@@ -128,26 +130,43 @@ pub fn entry_tail(entry: &Entry, dialect: Dialect) -> &[u8] {
     entry.rendered.get_or_init(|| {
         let body = shown(entry, dialect);
         let mut out = Vec::with_capacity(body.len() + 256);
-        let content_type = entry.content_type.as_deref().unwrap_or(PLAIN);
-        tail(entry.hops, entry.at, &entry.headers, content_type, &body, &mut out);
+        tail(entry.hops, entry.at, &entry.headers, shown_type(entry), &body, &mut out);
         out.into_boxed_slice()
     })
 }
 
-/// The body as members see it: the author's name before a post, and on text alone (spec §4).
+/// The body as it is shown: with the author's name before a post and before an author's own copy, on text alone
+/// (spec §4). A copy of what is no text says what it is: shown as it is it would pass for the other's.
 pub fn shown(entry: &Entry, dialect: Dialect) -> Cow<'_, [u8]> {
-    match (&entry.sender, entry.kind) {
-        (Some((_, author)), EntryKind::Post) if is_text(entry) => {
-            let mut body = author_prefix(dialect, author, &entry.from.aor).into_bytes();
-            body.extend_from_slice(&entry.body);
-            Cow::Owned(body)
+    let Some((_, author)) = &entry.sender else { return Cow::Borrowed(&entry.body) };
+    let prefix = || author_prefix(dialect, author, &entry.from.aor).into_bytes();
+    match entry.kind {
+        EntryKind::Post if is_plain(entry) => Cow::Owned([&prefix(), &entry.body[..]].concat()),
+        EntryKind::Sent if is_plain(entry) && !is_encrypted(&entry.body) => {
+            Cow::Owned([&prefix(), &entry.body[..]].concat())
+        }
+        EntryKind::Sent => {
+            let what = not_text(entry.content_type.as_deref(), &entry.body);
+            Cow::Owned([prefix(), what.into_bytes()].concat())
         }
         _ => Cow::Borrowed(&entry.body),
     }
 }
 
+/// Content-Type of [`shown`].
+pub fn shown_type(entry: &Entry) -> &str {
+    match &entry.content_type {
+        Some(given) if entry.kind != EntryKind::Sent || is_plain(entry) => given,
+        _ => PLAIN,
+    }
+}
+
 /// Text that may be prefixed, split and shown by any phone.
 pub fn is_text(entry: &Entry) -> bool {
+    entry.kind == EntryKind::Sent || is_plain(entry)
+}
+
+fn is_plain(entry: &Entry) -> bool {
     content(entry.content_type.as_deref()) == Content::Plain
 }
 

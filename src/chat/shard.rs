@@ -103,7 +103,9 @@ pub struct Page {
 #[derive(Debug)]
 pub enum Event {
     /// Read the log for this outbox and answer with [`Input::Page`]. `skips` are those in force; `None`: find out.
-    Page { slot: u32, id: u64, account: AccountId, after: Seq, skips: Option<Skips> },
+    Page { slot: u32, id: u64, account: AccountId, device: DeviceKey, after: Seq, skips: Option<Skips> },
+    /// A device shows itself again after it was away: what was said above `from` up to `upto` waits for it.
+    Returned { account: AccountId, device: DeviceKey, from: Seq, upto: Seq },
     /// A contact said 404, 405 or 410: it is not used until it registers anew.
     Unbound { account: AccountId, contact: Arc<str> },
     /// A device does not get an entry. `notice`: it is a word of a room, perhaps an invitation.

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::chat::render::{Aside, Contact};
 use crate::chat::shard::{Event, Input, Page, Reach};
 use crate::refusal::Fault;
 use crate::store::Store;
-use crate::types::{AccountId, Announcement, Aor, DeviceKey, Face, Seq, Span};
+use crate::types::{AccountId, Announcement, Aor, DeviceKey, Entry, EntryKind, Face, Seq, Span};
 
 /// Entries of one page.
 const PAGE: usize = 64;
@@ -51,6 +51,7 @@ struct Ask {
     slot: u32,
     id: u64,
     account: AccountId,
+    device: DeviceKey,
     after: Seq,
     skips: Option<Skips>,
 }
@@ -65,6 +66,8 @@ pub struct Delivery {
     asks: Sender<Ask>,
     /// `offline.room_max`; may change while running.
     room_max: AtomicU32,
+    /// `delivery.copy_to_sender`; may change while running.
+    copies: AtomicBool,
     /// Command character, for the words that name a command.
     start: String,
     answers: Mutex<Answers>,
@@ -110,6 +113,7 @@ impl Delivery {
             clock,
             asks,
             room_max: AtomicU32::new(room_max),
+            copies: AtomicBool::new(false),
             start,
             answers: Mutex::default(),
         });
@@ -130,6 +134,12 @@ impl Delivery {
 
     pub fn set_room_max(&self, room_max: u32) {
         self.room_max.store(room_max, Ordering::Relaxed);
+    }
+
+    /// `delivery.copy_to_sender`.
+    pub fn set_copies(&self, on: bool) {
+        self.copies.store(on, Ordering::Relaxed);
+        self.tell_all(|| Input::CopyToSender(on));
     }
 
     /// A commit is durable: everybody who listens hears of it.
@@ -237,9 +247,13 @@ impl Delivery {
     /// What a shard has to say. `None`: dealt with here.
     pub fn event(&self, shard: usize, event: Event) -> Option<Report> {
         match event {
-            Event::Page { slot, id, account, after, skips } => {
+            Event::Page { slot, id, account, device, after, skips } => {
                 // The readers live as long as we do.
-                let _ = self.asks.send(Ask { shard, slot, id, account, after, skips });
+                let _ = self.asks.send(Ask { shard, slot, id, account, device, after, skips });
+                None
+            }
+            Event::Returned { account, device, from, upto } => {
+                self.store.was_away(account, device, from, upto);
                 None
             }
             Event::Unbound { account, contact } => Some(Report::Unbound { account, contact }),
@@ -281,7 +295,15 @@ impl Delivery {
                 span.since = span.since.max(Seq(upto.0 + 1));
             }
         }
-        let page = self.store.page(&spans, ask.after, PAGE, now)?;
+        let upto = self.store.head();
+        let page = self.store.page_of(&spans, ask.after, PAGE, now, self.copies.load(Ordering::Relaxed))?;
+        let of_others = |entry: &Arc<Entry>| {
+            let said = matches!(entry.kind, EntryKind::Post | EntryKind::Direct);
+            said && entry.sender.as_ref().is_none_or(|(author, _)| *author != ask.account)
+        };
+        if ask.skips.is_none() && (!asides.is_empty() || page.entries.iter().any(of_others)) {
+            self.store.was_away(ask.account, ask.device.clone(), ask.after, upto);
+        }
         Ok(Page {
             slot: ask.slot,
             id: ask.id,

@@ -112,6 +112,10 @@ pub struct Rules {
     pub max_messages: u32,
     pub member_max: usize,
     pub posts_per_s: u32,
+    /// `delivery.copy_to_sender`.
+    pub copy_to_sender: bool,
+    /// What was said can be read again: `history.keep` is not 0.
+    pub archive: bool,
 }
 
 impl Rules {
@@ -128,6 +132,8 @@ impl Rules {
             max_messages: config.offline.max_messages,
             member_max: config.limits.member_max,
             posts_per_s: config.limits.posts_per_s,
+            copy_to_sender: config.delivery.copy_to_sender,
+            archive: !config.history.keep.is_zero(),
         }
     }
 }

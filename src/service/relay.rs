@@ -94,24 +94,28 @@ impl Relay {
         // Before it is offered: a contact that refuses it with 404 is no way any more when we come to ask.
         let ways = self.registrar.ways(&said.target);
         let accepted = Accepted { answer: Answer { status: 202 }, ..said.accepted };
-        let commit = Commit { room: None, entries: vec![entry], accepted: Some(accepted) };
-        let seq = match self.store.commit(commit).await? {
-            Committed::Done { seqs } => seqs.first().copied(),
+        let copy = self.focus.own_copy(said, &entry)?;
+        let entries = std::iter::once(entry).chain(copy).collect();
+        let commit = Commit { room: None, entries, accepted: Some(accepted) };
+        let seqs = match self.store.commit(commit).await? {
+            Committed::Done { seqs } => seqs,
             Committed::Repeat(answer) => return Ok(answer.into()),
             Committed::Stale => return Err(Fault::Internal("a mailbox has no version".into())),
         };
         let account = self.store.account(&said.target)?;
-        let (Some(seq), Some(account)) = (seq, account) else { return Ok(Refusal::NO_SUCH_USER.into()) };
+        let (Some(&seq), Some(account)) = (seqs.first(), account) else {
+            return Ok(Refusal::NO_SUCH_USER.into());
+        };
         let patience = if offline { PATIENCE } else { PATIENCE_UNSTORED };
         match self.verdict(&account, seq, &ways, patience).await? {
             Verdict::Taken => Ok(Reply::ok()),
             Verdict::Open if offline => Ok(Reply::accepted()),
             Verdict::Open => {
-                self.store.withdraw(vec![seq]).await?;
+                self.store.withdraw(seqs).await?;
                 Ok(Refusal::NOBODY_THERE.into())
             }
             Verdict::Refused(status) => {
-                self.store.withdraw(vec![seq]).await?;
+                self.store.withdraw(seqs).await?;
                 Ok(refusal(status))
             }
         }

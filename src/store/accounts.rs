@@ -110,6 +110,33 @@ pub(super) fn find(conn: &Connection, who: &Aor) -> rusqlite::Result<Option<Acco
     Ok(found.flatten())
 }
 
+/// Where devices of an account start at the earliest, its mailbox, and all that it may see: mailbox and rooms.
+pub(super) fn spans_of(
+    conn: &Connection,
+    id: AccountId,
+) -> rusqlite::Result<Option<(Seq, ConvId, Vec<Span>)>> {
+    let account: Option<(i64, i64)> = conn
+        .prepare_cached("SELECT base, mailbox FROM account WHERE id = ?1")?
+        .query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((base, mailbox)) = account else { return Ok(None) };
+    let mailbox = ConvId(mailbox);
+    let mut spans = vec![Span { conversation: mailbox, since: Seq(0), until: None }];
+    let mut statement = conn.prepare_cached(
+        "SELECT conversation, since, until FROM span
+         WHERE account = ?1 AND (until IS NULL OR until >= since)",
+    )?;
+    let mut rows = statement.query([id.0])?;
+    while let Some(row) = rows.next()? {
+        spans.push(Span {
+            conversation: ConvId(row.get(0)?),
+            since: Seq(row.get(1)?),
+            until: row.get::<_, Option<i64>>(2)?.map(Seq),
+        });
+    }
+    Ok(Some((Seq(base), mailbox, spans)))
+}
+
 fn binding(row: &Row<'_>, first: usize) -> rusqlite::Result<StoredBinding> {
     Ok(StoredBinding { key: row.get(first)?, data: row.get(first + 1)?, expires_at: row.get(first + 2)? })
 }
@@ -295,31 +322,14 @@ impl Store {
         let unwritten: Vec<_> = self.0.shared.positions().of(id).cloned().collect();
         let found = self.0.shared.readers.ask(|conn| {
             let tx = conn.unchecked_transaction()?;
-            let account: Option<(i64, i64)> = tx
-                .prepare_cached("SELECT base, mailbox FROM account WHERE id = ?1")?
-                .query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?)))
-                .optional()?;
-            let Some((base, mailbox)) = account else { return Ok(None) };
+            let Some((base, _, spans)) = spans_of(&tx, id)? else { return Ok(None) };
             let devices = tx
                 .prepare_cached("SELECT instance, position, seen FROM device WHERE account = ?1")?
                 .query_map([id.0], |row| {
                     Ok((device_key(row.get_ref(0)?.as_str()?), Seq(row.get(1)?), row.get(2)?))
                 })?
                 .collect::<Result<_, _>>()?;
-            let mut spans = vec![Span { conversation: ConvId(mailbox), since: Seq(0), until: None }];
-            let mut statement = tx.prepare_cached(
-                "SELECT conversation, since, until FROM span
-                 WHERE account = ?1 AND (until IS NULL OR until >= since)",
-            )?;
-            let mut rows = statement.query([id.0])?;
-            while let Some(row) = rows.next()? {
-                spans.push(Span {
-                    conversation: ConvId(row.get(0)?),
-                    since: Seq(row.get(1)?),
-                    until: row.get::<_, Option<i64>>(2)?.map(Seq),
-                });
-            }
-            Ok(Some(View { base: Seq(base), devices, spans }))
+            Ok(Some(View { base, devices, spans }))
         })?;
         let mut view = found.ok_or_else(|| Fault::Internal(format!("there is no account {}", id.0)))?;
         for (key, position) in unwritten {

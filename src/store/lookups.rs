@@ -30,7 +30,7 @@ impl Store {
             let mut statement = conn.prepare_cached(
                 "SELECT a.id, a.username, a.domain FROM account a
                  WHERE EXISTS (SELECT 1 FROM span s WHERE s.account = a.id)
-                    OR EXISTS (SELECT 1 FROM log l WHERE l.conversation = a.mailbox)",
+                    OR EXISTS (SELECT 1 FROM log l WHERE l.conversation = a.mailbox AND l.kind <> 4)",
             )?;
             let mut rows = statement.query([])?;
             let mut all = Vec::new();

@@ -5,12 +5,14 @@
 //! by the same version of it. Never decides who may do what, never sends anything.
 
 mod accounts;
+mod archive;
 mod changes;
 mod lookups;
 mod pages;
 mod people;
 mod rooms;
 mod schema;
+mod search;
 mod sqlite;
 mod trim;
 mod turn;
@@ -34,6 +36,7 @@ use crate::types::{
 };
 
 pub use accounts::{Account, Credentials, StoredBinding, View};
+pub use archive::{MISSED_MAX, Missed};
 pub use pages::Page;
 pub use rooms::RoomLine;
 
@@ -82,6 +85,7 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     shared: Arc<Shared>,
     writer: writer::Writer,
+    archive: archive::Archive,
 }
 
 /// What the writer and the readers have in common.
@@ -196,7 +200,8 @@ impl Store {
             options,
         });
         let writer = writer::Writer::start(shared.clone(), conn)?;
-        Ok(Store(Arc::new(Inner { shared, writer })))
+        let archive = archive::Archive::start(shared.clone())?;
+        Ok(Store(Arc::new(Inner { shared, writer, archive })))
     }
 
     /// Sets who is told of commits: called on the writer thread after each is durable, in commit order, before the
@@ -318,6 +323,7 @@ impl Store {
 
     /// Flushes positions, moves the write-ahead log into the file and ends the threads. Later commits fail.
     pub fn close(&self) {
+        self.0.archive.close();
         self.0.writer.close();
         *self.0.shared.on_commit.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
@@ -353,6 +359,7 @@ impl Store {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        self.archive.close();
         self.writer.close();
     }
 }

@@ -74,7 +74,7 @@ fn kind(number: i64) -> Option<EntryKind> {
 
 /// Faces met in one question.
 #[derive(Default)]
-struct Faces(HashMap<ConvId, Arc<Face>>);
+pub(super) struct Faces(HashMap<ConvId, Arc<Face>>);
 
 impl Faces {
     fn of(&mut self, conn: &Connection, conversation: ConvId) -> rusqlite::Result<Option<Arc<Face>>> {
@@ -104,6 +104,16 @@ impl Faces {
             .query_row([room.as_str()], |row| row.get(0))
             .optional()?;
         Ok(face_of(room, title.flatten().as_deref()))
+    }
+
+    /// The entry with this seq; `None`: there is none.
+    pub(super) fn at(&mut self, conn: &Connection, seq: Seq) -> rusqlite::Result<Option<Arc<Entry>>> {
+        let mut statement = conn.prepare_cached(rows!("WHERE l.seq = ?1"))?;
+        let mut rows = statement.query([seq.0])?;
+        match rows.next()? {
+            Some(row) => self.entry(conn, row),
+            None => Ok(None),
+        }
     }
 
     /// `None`: the row is not one that we could have written.
@@ -175,6 +185,8 @@ struct Reading<'c> {
     faces: Faces,
     now: UnixMs,
     limit: usize,
+    /// A sender's own copies are delivered too.
+    sent_too: bool,
     budget: usize,
     page: Page,
 }
@@ -185,7 +197,7 @@ impl Reading<'_> {
         let mut statement = self.conn.prepare_cached(rows!("WHERE l.seq = ?1"))?;
         let mut rows = statement.query([seq])?;
         if let Some(row) = rows.next()? {
-            let delivered = row.get::<_, i64>(2)? != EntryKind::Sent as i64;
+            let delivered = self.sent_too || row.get::<_, i64>(2)? != EntryKind::Sent as i64;
             if delivered && row.get::<_, i64>(12)? > self.now {
                 self.page.entries.extend(self.faces.entry(self.conn, row)?);
             }
@@ -277,6 +289,18 @@ impl Store {
     /// The next at most `limit` entries above `after` within the spans that are to be delivered: not expired at
     /// `now`, and not a sender's own copy.
     pub fn page(&self, spans: &[Span], after: Seq, limit: usize, now: UnixMs) -> Result<Page, Fault> {
+        self.page_of(spans, after, limit, now, false)
+    }
+
+    /// The same, with a sender's own copies if `sent_too`.
+    pub fn page_of(
+        &self,
+        spans: &[Span],
+        after: Seq,
+        limit: usize,
+        now: UnixMs,
+        sent_too: bool,
+    ) -> Result<Page, Fault> {
         let shared = &self.0.shared;
         // Heads are moved before the head: what lies below it is seen in them.
         let head = self.head().0;
@@ -300,6 +324,7 @@ impl Store {
                 faces: Faces::default(),
                 now,
                 limit,
+                sent_too,
                 budget: BUDGET,
                 page: Page { entries: Vec::new(), through: after, more: false },
             };

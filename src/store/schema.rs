@@ -9,8 +9,11 @@ use super::sqlite::fault;
 use crate::refusal::Fault;
 
 /// In order; the number of those applied is `PRAGMA user_version`. Only ever append.
-const MIGRATIONS: &[&str] =
-    &[include_str!("../../sql/sqlite/0001_the_log.sql"), include_str!("../../sql/sqlite/0002_people.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../sql/sqlite/0001_the_log.sql"),
+    include_str!("../../sql/sqlite/0002_people.sql"),
+    include_str!("../../sql/sqlite/0003_archive.sql"),
+];
 const IMC: &str = include_str!("../../sql/sqlite/imc.sql");
 const IMC_INDEXES: &str = include_str!("../../sql/sqlite/imc_indexes.sql");
 const ADOPT: &str = include_str!("../../sql/sqlite/adopt.sql");

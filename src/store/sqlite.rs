@@ -92,6 +92,18 @@ pub(super) fn open_writer(path: &Path, busy: Duration) -> rusqlite::Result<Conne
     Ok(conn)
 }
 
+/// A connection that cannot write.
+pub(super) fn open_reader(path: &Path, busy: Duration) -> rusqlite::Result<Connection> {
+    let conn = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    conn.busy_timeout(busy)?;
+    conn.execute_batch("PRAGMA cache_size=-16384; PRAGMA temp_store=MEMORY;")?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(conn)
+}
+
 /// The connection of the checkpoint thread.
 pub(super) fn open_checkpointer(path: &Path) -> rusqlite::Result<Connection> {
     let conn = Connection::open_with_flags(
@@ -120,14 +132,7 @@ impl Readers {
     pub(super) fn open(path: &Path, busy: Duration) -> rusqlite::Result<Readers> {
         let mut pool = Vec::with_capacity(READERS);
         for _ in 0..READERS {
-            let conn = Connection::open_with_flags(
-                path,
-                OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-            )?;
-            conn.busy_timeout(busy)?;
-            conn.execute_batch("PRAGMA cache_size=-16384; PRAGMA temp_store=MEMORY;")?;
-            conn.set_prepared_statement_cache_capacity(STATEMENTS);
-            pool.push(Mutex::new(conn));
+            pool.push(Mutex::new(open_reader(path, busy)?));
         }
         Ok(Readers { pool, next: AtomicUsize::new(0) })
     }

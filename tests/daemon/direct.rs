@@ -70,3 +70,60 @@ fn a_binding_that_answers_404_is_not_used_until_it_registers_anew() {
     let texts: Vec<String> = bob.texts().into_iter().filter(|t| t != "first").collect();
     assert_eq!(texts, ["second", "third"]);
 }
+
+#[test]
+fn copies_of_letters_go_to_the_authors_other_devices_at_once_and_after_an_absence() {
+    let mut daemon = Setup::new().set("delivery.copy_to_sender", "true").start();
+    let desk = daemon.phone("alice").instance(1).registered();
+    let mobile = daemon.phone("alice").instance(2).registered();
+    let bob = daemon.udp("bob");
+    desk.expect(200, "bob", "from my desk");
+    bob.hears("from my desk");
+    let copy = mobile.hears("[alice]: from my desk");
+    assert_eq!(copy.address("From"), "sip:bob@example.org");
+    assert_eq!(copy.address("To"), "sip:alice@example.org");
+    mobile.expect(200, "bob", "from my pocket");
+    desk.hears("[alice]: from my pocket");
+    mobile.unregister();
+    desk.expect(200, "bob", "while the mobile is off");
+    bob.expect(202, "team", "#create");
+    desk.expect(202, "team", "#join");
+    bob.hears("*** [alice] has joined the room");
+    desk.expect(202, "team", "to all");
+    bob.expect(200, "alice", "and back");
+    daemon.terminate();
+    daemon.restart();
+    mobile.back();
+    mobile.hears_that("what bob wrote", |m| m.text().ends_with("and back"));
+    let texts: Vec<String> = mobile.texts();
+    assert_eq!(
+        texts[1..],
+        [
+            "[alice]: while the mobile is off",
+            "*** [alice] has joined the room",
+            "[alice]: to all",
+            "and back"
+        ],
+    );
+    assert!(desk.texts().iter().all(|text| !text.contains("from my desk") && !text.contains("to all")));
+}
+
+#[test]
+fn without_copies_nobody_gets_what_he_wrote_and_nothing_of_it_waits() {
+    let daemon = Setup::new().set("offline.max_messages", "2").start();
+    let (alice, mobile) =
+        (daemon.phone("alice").instance(1).registered(), daemon.phone("alice").instance(2).registered());
+    let bob = daemon.udp("bob");
+    mobile.unregister();
+    for n in 0..5 {
+        alice.expect(200, "bob", &format!("letter {n}"));
+    }
+    alice.unregister();
+    // His own copies do not fill his mailbox.
+    bob.expect(202, "alice", "one");
+    bob.expect(202, "alice", "two");
+    bob.expect(480, "alice", "three");
+    mobile.register();
+    mobile.hears("two");
+    assert_eq!(mobile.texts(), ["one", "two"]);
+}

@@ -112,6 +112,7 @@ impl Shard {
         events: &mut Vec<Event>,
     ) {
         let keepalive = self.keepalive_after(contact, now);
+        let upto = self.head;
         let Some(outbox) = self.outbox(slot) else { return };
         if outbox.contact != *contact {
             if outbox.contact.stream != contact.stream {
@@ -134,9 +135,15 @@ impl Shard {
         if let Some(outbox) = self.outbox(slot)
             && fresh
         {
-            if outbox.pause.is_some() && outbox.large == Large::Fails {
-                // It failed towards somebody who was away.
-                outbox.large = Large::Untried;
+            if outbox.pause.is_some() {
+                if outbox.large == Large::Fails {
+                    // It failed towards somebody who was away.
+                    outbox.large = Large::Untried;
+                }
+                if !outbox.caught_up() {
+                    let (account, device) = (outbox.account, outbox.contact.device.clone());
+                    events.push(Event::Returned { account, device, from: outbox.cursor(), upto });
+                }
             }
             outbox.heard = outbox.flight.is_some();
             outbox.answered();

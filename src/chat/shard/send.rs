@@ -32,8 +32,9 @@ impl Shard {
             outbox.pause = None;
             let Some(item) = outbox.next(now.ms) else {
                 if outbox.wants_page() {
-                    let (account, after, skips) = (outbox.account, outbox.tail(), outbox.skips.clone());
-                    events.push(Event::Page { slot, id, account, after, skips });
+                    let (account, device) = (outbox.account, outbox.contact.device.clone());
+                    let (after, skips) = (outbox.tail(), outbox.skips.clone());
+                    events.push(Event::Page { slot, id, account, device, after, skips });
                 }
                 break;
             };
@@ -177,7 +178,7 @@ impl Shard {
                     out.bytes.extend_from_slice(render::entry_tail(entry, dialect));
                     return;
                 }
-                let content_type = entry.content_type.as_deref().unwrap_or(render::PLAIN);
+                let content_type = render::shown_type(entry);
                 (entry.hops, entry.at, &*entry.headers, content_type, render::shown(entry, dialect))
             }
             Item::Aside(aside, _) => {

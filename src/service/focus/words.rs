@@ -3,14 +3,15 @@
 //! Prevents that words go to a room, the manager or a foreign address, and that anybody is told the same no over and
 //! over (spec §4). Nothing of it is kept: it is said as asides.
 
+use std::borrow::Cow;
 use std::sync::PoisonError;
 use std::time::Instant;
 
 use super::{Focus, Incoming};
-use crate::chat::content::{Content, content};
 use crate::chat::decide::{Decision, Refused, Wants};
 use crate::chat::history::{LocalTime, Said, history, not_text};
 use crate::chat::render::Aside;
+use crate::chat::search::text;
 use crate::refusal::Fault;
 use crate::types::{AccountId, Aor, UnixMs};
 
@@ -40,10 +41,9 @@ impl Focus {
             .iter()
             .filter_map(|entry| {
                 let (_, author) = entry.sender.as_ref()?;
-                let text = match content(entry.content_type.as_deref()) {
-                    Content::Plain => String::from_utf8_lossy(&entry.body).into_owned(),
-                    _ => not_text(entry.content_type.as_deref().unwrap_or_default()),
-                };
+                let kind = entry.content_type.as_deref();
+                let text = text(kind, &entry.body).map(Cow::into_owned);
+                let text = text.unwrap_or_else(|| not_text(kind, &entry.body));
                 Some((local_time(entry.at), author, text))
             })
             .collect();

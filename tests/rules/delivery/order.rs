@@ -60,6 +60,42 @@ fn with_copy_to_sender_his_other_devices_get_it() {
 }
 
 #[test]
+fn a_copy_of_a_letter_comes_from_whom_it_was_to_and_says_who_wrote_it() {
+    let mut w = World::team();
+    w.reach(ALICE, vec![contact(ALICE, "urn:a", 5001), contact(ALICE, "urn:b", 5002)]);
+    let mailbox = imcd::types::ConvId(2);
+    let span = imcd::types::Span { conversation: mailbox, since: Seq(0), until: None };
+    w.input(Input::Announce(Arc::new(Announcement { spans: vec![(ALICE.0, span)], entries: vec![] })));
+    let sent = |body: &'static str, content_type: Option<&str>, at| {
+        let mut entry = post(mailbox, ALICE, body, at);
+        (entry.kind, entry.from, entry.source) = (EntryKind::Sent, face("bob"), Some("urn:a".into()));
+        entry.content_type = content_type.map(Into::into);
+        entry
+    };
+    let seq = w.say(sent("hello", None, w.ms()));
+    w.none();
+    assert_eq!(w.position(ALICE, "urn:b"), Some(seq), "it is stepped over");
+    w.input(Input::CopyToSender(true));
+    w.say(sent("hello", None, w.ms()));
+    let copy = w.one();
+    assert_eq!((copy.uri.as_str(), copy.body.as_str()), ("sip:alice@127.0.0.1:5002", "[alice]: hello"));
+    assert!(copy.from.starts_with("\"bob\" <sip:bob@"), "{}", copy.from);
+    w.reply(&copy, 200);
+    for (body, content_type, shown) in [
+        ("\u{89}PNG", "image/png;x=y", "[alice]: (image/png)"),
+        ("?OTR:AAMC", "text/plain", "[alice]: (encrypted)"),
+        ("<p>hi</p>", "text/html", "[alice]: (text/html)"),
+    ] {
+        w.say(sent(body, Some(content_type), w.ms()));
+        let copy = w.one();
+        let kind = if content_type == "text/plain" { "text/plain" } else { "text/plain;charset=UTF-8" };
+        assert_eq!((copy.body.as_str(), copy.header("Content-Type")), (shown, Some(kind)));
+        w.reply(&copy, 200);
+    }
+    assert!(!w.events.iter().any(|event| matches!(event, imcd::chat::shard::Event::Answered { .. })));
+}
+
+#[test]
 fn what_somebody_writes_to_himself_arrives() {
     let mut w = World::bob(5001);
     let mailbox = imcd::types::ConvId(2);

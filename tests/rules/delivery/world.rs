@@ -213,7 +213,7 @@ impl World {
 
     /// The page that answers this event, as the log is now.
     pub fn read(&self, event: &Event) -> Page {
-        let Event::Page { slot, id, account, after, skips } = event else { panic!("{event:?}") };
+        let Event::Page { slot, id, account, after, skips, .. } = event else { panic!("{event:?}") };
         self.log.page((*slot, *id, *account), *after, skips.clone(), self.ms())
     }
 

@@ -292,7 +292,7 @@ impl Network {
                 self.input(Input::Reach(Box::new(reach)));
             }
             Next::Read(event) => {
-                let Event::Page { slot, id, account, after, skips } = event else { return };
+                let Event::Page { slot, id, account, after, skips, .. } = event else { return };
                 let now = self.now().ms;
                 let page = self.log.page((slot, id, account), after, skips, now);
                 let skipped = self.oracle.skipped.entry(account).or_default();
