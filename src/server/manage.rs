@@ -3,11 +3,15 @@
 use std::sync::atomic::Ordering;
 
 use super::Server;
+use crate::chat::personal::BLOCKED_MAX;
+use crate::chat::settings::{self, KEYS, NoSuch, either};
 use crate::chat::shard::Counters;
-use crate::edge::control::{AccountInfo, Denied, Management, MemberInfo, RoomInfo, Stat, Status};
+use crate::edge::control::{
+    AccountInfo, BlockedInfo, Denied, Management, MemberInfo, RoomInfo, SettingInfo, Stat, Status,
+};
 use crate::sip::digest::Ha1;
 use crate::sip::uri::canonical;
-use crate::store::Credentials;
+use crate::store::{Account, Credentials};
 use crate::types::{Aor, Room};
 
 fn missing(what: &str, who: &Aor) -> Denied {
@@ -33,6 +37,12 @@ impl Server {
         let domain = self.served(who.host())?;
         Aor::new(&canonical(who.user()), &domain)
             .ok_or_else(|| Denied::Refused(format!("{who} is no address")))
+    }
+
+    fn account(&self, address: &Aor) -> Result<Account, Denied> {
+        let address = self.ours(address)?;
+        let known = self.store.account(&address)?.filter(|known| known.registered);
+        known.ok_or_else(|| missing("account", &address))
     }
 
     fn room(&self, address: &Aor) -> Result<Room, Denied> {
@@ -88,10 +98,59 @@ impl Management for Server {
 
     async fn account_passwd(&self, account: Aor, password: String) -> Result<(), Denied> {
         let account = self.ours(&account)?;
-        let known = self.store.account(&account)?.filter(|known| known.registered);
-        let known = known.ok_or_else(|| missing("account", &account))?;
+        let known = self.account(&account)?;
         let credentials = self.credentials(&known.address, &password);
         self.store.put_account(&known.address, Some(credentials)).await?;
+        Ok(())
+    }
+
+    async fn account_settings(&self, account: Aor) -> Result<Vec<SettingInfo>, Denied> {
+        let settings = self.account(&account)?.settings;
+        let line = |key: &settings::Key| SettingInfo {
+            key: key.name,
+            value: settings.value(key),
+            values: either(key.values),
+        };
+        Ok(KEYS.iter().map(line).collect())
+    }
+
+    async fn account_set(&self, account: Aor, key: String, value: String) -> Result<(), Denied> {
+        let account = self.account(&account)?;
+        let change = settings::change(&key, &value).map_err(|why| {
+            Denied::Refused(match why {
+                NoSuch::Key => {
+                    let names: Vec<_> = KEYS.iter().map(|key| key.name).collect();
+                    format!("no such setting; it can be {}", either(&names))
+                }
+                NoSuch::Value(key, values) => format!("{key} can be {}", either(values)),
+            })
+        })?;
+        Ok(self.store.set(&account.address, change).await?)
+    }
+
+    async fn account_blocked(&self, account: Aor) -> Result<Vec<BlockedInfo>, Denied> {
+        let account = self.account(&account)?;
+        let blocked = self.store.blocked(account.id)?;
+        Ok(blocked.iter().map(|who| BlockedInfo { user: who.to_string() }).collect())
+    }
+
+    async fn account_block(&self, account: Aor, user: Aor, block: bool) -> Result<(), Denied> {
+        let account = self.account(&account)?;
+        let who = &account.address;
+        if *who == user {
+            return Err(Denied::Refused(format!("{who} cannot be kept from writing to itself")));
+        }
+        if !block {
+            let was = self.store.unblock(who, &user).await?;
+            return if was {
+                Ok(())
+            } else {
+                Err(Denied::NotFound(format!("{user} is not blocked by {who}")))
+            };
+        }
+        if !self.store.block(who, &user, BLOCKED_MAX).await? {
+            return Err(Denied::Refused(format!("{who} has blocked {BLOCKED_MAX} users already")));
+        }
         Ok(())
     }
 

@@ -134,3 +134,35 @@ fn without_storage_for_himself_nobody_there_means_480() {
     bob.hears("back");
     bob.never_heard("nobody there");
 }
+
+#[test]
+fn administrators_see_and_change_what_people_have_set() {
+    let daemon = Daemon::open();
+    let (alice, bob) = (daemon.udp("alice"), daemon.udp("bob"));
+    let ctl = |args: &[&str]| {
+        let done = daemon.imcctl(args);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (done.status.code(), text(&done.stdout), text(&done.stderr))
+    };
+    let (code, shown, _) = ctl(&["account", "set", "bob", "accept", "nobody"]);
+    assert!(code == Some(0) && shown.contains("accept") && shown.contains("nobody"), "{shown}");
+    alice.expect(603, "bob", "hello?");
+    assert_eq!(ctl(&["account", "set", "bob", "accept", "everybody"]).0, Some(0));
+    assert_eq!(ctl(&["account", "block", "bob", "alice"]).0, Some(0));
+    alice.expect(603, "bob", "hello again?");
+    assert!(ctl(&["account", "blocked", "bob"]).1.contains("alice@example.org"));
+    assert_eq!(ctl(&["account", "unblock", "bob", "alice"]).0, Some(0));
+    alice.expect(200, "bob", "hello!");
+    bob.hears("hello!");
+    for (args, words) in [
+        (&["account", "set", "bob", "colour", "red"][..], "it can be accept, offline or archive"),
+        (&["account", "set", "bob", "offline", "red"], "offline can be on or off"),
+        (&["account", "set", "nobody", "offline", "on"], "no account nobody@example.org"),
+        (&["account", "unblock", "bob", "alice"], "alice@example.org is not blocked by bob@example.org"),
+        (&["account", "block", "bob", "bob"], "cannot be kept from writing to itself"),
+    ] {
+        let (code, _, said) = ctl(args);
+        assert_eq!(code, Some(1), "{args:?}: {said}");
+        assert!(said.contains(words), "{args:?}: {said}");
+    }
+}

@@ -64,7 +64,9 @@ fn every_chat_goes_as_its_transcript_says() {
 fn every_command_word_is_in_a_transcript_of_each_dialect() {
     let (openser, kamailio): (Vec<_>, Vec<_>) =
         transcripts().into_iter().partition(|(_, text)| text.contains("dialect openser"));
-    for row in imcd::chat::command::COMMANDS {
+    use imcd::chat::command::{COMMANDS, Right};
+    // What a person does for himself needs no room: it is tested with the whole daemon.
+    for row in COMMANDS.iter().filter(|row| row.right != Right::Oneself) {
         for word in row.words {
             let said = format!(": #{word}");
             for (dialect, texts) in [("openser", &openser), ("kamailio", &kamailio)] {

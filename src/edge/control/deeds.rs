@@ -35,6 +35,22 @@ pub struct AccountInfo {
     pub contacts: usize,
 }
 
+/// One setting of an account.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct SettingInfo {
+    pub key: &'static str,
+    pub value: &'static str,
+    /// What it can be.
+    pub values: String,
+}
+
+/// Somebody who may not write to an account.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct BlockedInfo {
+    /// `user@domain`.
+    pub user: String,
+}
+
 /// A room, as management shows it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct RoomInfo {
@@ -107,6 +123,24 @@ pub trait Management: Send + Sync + 'static {
         &self,
         domain: Option<String>,
     ) -> impl Future<Output = Result<Vec<AccountInfo>, Denied>> + Send;
+    /// What the account has set for itself, in the order of `#settings`.
+    fn account_settings(&self, account: Aor)
+    -> impl Future<Output = Result<Vec<SettingInfo>, Denied>> + Send;
+    fn account_set(
+        &self,
+        account: Aor,
+        key: String,
+        value: String,
+    ) -> impl Future<Output = Result<(), Denied>> + Send;
+    fn account_blocked(&self, account: Aor) -> impl Future<Output = Result<Vec<BlockedInfo>, Denied>> + Send;
+    /// Blocks `user` for the account, or does so no more. To unblock somebody who is not blocked is
+    /// [`Denied::NotFound`].
+    fn account_block(
+        &self,
+        account: Aor,
+        user: Aor,
+        block: bool,
+    ) -> impl Future<Output = Result<(), Denied>> + Send;
     fn server_status(&self) -> impl Future<Output = Result<Status, Denied>> + Send;
     fn server_stats(&self) -> impl Future<Output = Result<Vec<Stat>, Denied>> + Send;
     /// Of all served domains, or of one.

@@ -9,7 +9,9 @@ pub mod rpc;
 mod socket;
 pub mod table;
 
-pub use deeds::{AccountInfo, Denied, Management, MemberInfo, RoomInfo, Stat, Status};
+pub use deeds::{
+    AccountInfo, BlockedInfo, Denied, Management, MemberInfo, RoomInfo, SettingInfo, Stat, Status,
+};
 pub use socket::{ControlSocket, SocketLimits};
 
 #[cfg(test)]

@@ -31,6 +31,8 @@ pub enum Kind {
     Command,
     /// The name of a statistic, or the start of several.
     Statistic,
+    /// The name of a setting, or its value.
+    Word,
 }
 
 /// One argument.
@@ -64,6 +66,11 @@ enum Deed {
     AccountRemove,
     AccountPasswd,
     AccountList,
+    AccountSettings,
+    AccountSet,
+    AccountBlocked,
+    AccountBlock,
+    AccountUnblock,
     ServerVersion,
     ServerStatus,
     ServerStats,
@@ -120,6 +127,51 @@ pub const COMMANDS: &[Command] = &[
         right: Right::Read,
         columns: &["account", "password", "contacts"],
         deed: Deed::AccountList,
+    },
+    Command {
+        name: "account.settings",
+        short: "",
+        args: &[need("account", Kind::Address)],
+        help: "show what an account has set for itself",
+        right: Right::Read,
+        columns: &["key", "value", "values"],
+        deed: Deed::AccountSettings,
+    },
+    Command {
+        name: "account.set",
+        short: "",
+        args: &[need("account", Kind::Address), need("key", Kind::Word), need("value", Kind::Word)],
+        help: "change a setting of an account",
+        right: Right::Manage,
+        columns: &["key", "value", "values"],
+        deed: Deed::AccountSet,
+    },
+    Command {
+        name: "account.blocked",
+        short: "",
+        args: &[need("account", Kind::Address)],
+        help: "list who may not write to an account",
+        right: Right::Read,
+        columns: &["user"],
+        deed: Deed::AccountBlocked,
+    },
+    Command {
+        name: "account.block",
+        short: "",
+        args: &[need("account", Kind::Address), need("user", Kind::Address)],
+        help: "let an account take no more messages from a user",
+        right: Right::Manage,
+        columns: &["account", "user"],
+        deed: Deed::AccountBlock,
+    },
+    Command {
+        name: "account.unblock",
+        short: "",
+        args: &[need("account", Kind::Address), need("user", Kind::Address)],
+        help: "let an account take messages from a blocked user again",
+        right: Right::Manage,
+        columns: &["account", "user"],
+        deed: Deed::AccountUnblock,
     },
     Command {
         name: "room.list",
@@ -310,6 +362,19 @@ pub async fn perform<M: Management>(
             let mut list = management.account_list(values.text(0)).await?;
             list.sort_by(|a, b| a.account.cmp(&b.account));
             Ok(plain(&list))
+        }
+        Deed::AccountSettings => Ok(plain(&management.account_settings(aor(0)?).await?)),
+        Deed::AccountSet => {
+            let (account, text) = (aor(0)?, |at| values.text(at).unwrap_or_default());
+            management.account_set(account.clone(), text(1), text(2)).await?;
+            Ok(plain(&management.account_settings(account).await?))
+        }
+        Deed::AccountBlocked => Ok(plain(&management.account_blocked(aor(0)?).await?)),
+        Deed::AccountBlock | Deed::AccountUnblock => {
+            let (account, user) = (aor(0)?, aor(1)?);
+            let block = matches!(command.deed, Deed::AccountBlock);
+            management.account_block(account.clone(), user.clone(), block).await?;
+            Ok(json!({ "account": account.as_str(), "user": user.as_str() }))
         }
         Deed::ServerVersion => Ok(json!(concat!("imcd ", env!("CARGO_PKG_VERSION")))),
         Deed::ServerStatus => Ok(plain(&management.server_status().await?)),

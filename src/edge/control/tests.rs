@@ -53,6 +53,18 @@ impl Management for Fake {
             .map(|(a, p)| AccountInfo { account: a.clone(), password: p.is_some(), contacts: 0 })
             .collect())
     }
+    async fn account_settings(&self, _: Aor) -> Result<Vec<SettingInfo>, Denied> {
+        Ok(vec![SettingInfo { key: "offline", value: "on", values: "on or off".into() }])
+    }
+    async fn account_set(&self, _: Aor, _: String, _: String) -> Result<(), Denied> {
+        Ok(())
+    }
+    async fn account_blocked(&self, _: Aor) -> Result<Vec<BlockedInfo>, Denied> {
+        Ok(vec![BlockedInfo { user: "mallory@example.org".into() }])
+    }
+    async fn account_block(&self, _: Aor, _: Aor, _: bool) -> Result<(), Denied> {
+        Ok(())
+    }
     async fn server_status(&self) -> Result<Status, Denied> {
         Ok(Status {
             version: "1".into(),
