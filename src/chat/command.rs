@@ -11,14 +11,16 @@ use nom::{IResult, Parser};
 use super::address::Names;
 use super::dialect::clean;
 use super::personal::Personal;
+use super::recall::Recall;
 use super::room::Role;
+use super::search::WORDS_MAX;
 use super::table::find;
 pub use super::table::{Args, COMMANDS, Right, Row, Verb, row};
 use crate::refusal::Refusal;
 use crate::types::Aor;
 
 /// Arguments that are read; further ones are ignored, as in all imc modules.
-const ARGS_MAX: usize = 5;
+const ARGS_MAX: usize = WORDS_MAX;
 /// Posts that `#history` shows without a number, and at most (spec §4).
 pub const HISTORY_DEFAULT: u16 = 10;
 pub const HISTORY_MAX: u16 = 100;
@@ -52,6 +54,8 @@ pub enum Deed {
     Help(Topic),
     /// About the sender himself, wherever it was sent.
     Personal(Personal),
+    /// The same, about what was said.
+    Recall(Recall),
 }
 
 /// What help is asked about.
@@ -81,6 +85,7 @@ impl Command {
             Deed::History(_) => Verb::History,
             Deed::Help(_) => Verb::Help,
             Deed::Personal(personal) => personal.verb(),
+            Deed::Recall(recall) => recall.verb(),
         }
     }
 
@@ -89,6 +94,7 @@ impl Command {
         match &self.deed {
             Deed::Invite(user) | Deed::Add(user) | Deed::Modify(user, _) | Deed::Remove(user) => Some(user),
             Deed::Personal(personal) => personal.user(),
+            Deed::Recall(recall) => recall.user(),
             _ => None,
         }
     }
@@ -100,6 +106,7 @@ impl Deed {
         match self {
             Deed::Invite(user) | Deed::Add(user) | Deed::Modify(user, _) | Deed::Remove(user) => Some(user),
             Deed::Personal(personal) => personal.user_mut(),
+            Deed::Recall(recall) => recall.user_mut(),
             _ => None,
         }
     }
@@ -201,16 +208,27 @@ fn arguments(row: &Row, args: &[String], start: &[u8], names: &Names<'_>) -> Res
             plain(Deed::Modify(user, role), room(arg(3).or(arg(2)))?)
         }
         Args::Count => {
-            let number = |i: usize| arg(i).filter(|a| a.bytes().all(|c| c.is_ascii_digit()));
-            let (count, named) = match (number(0), number(1)) {
-                (Some(count), _) => (Some(count), arg(1)),
-                (None, Some(count)) => (Some(count), arg(0)),
-                (None, None) => (None, arg(0)),
-            };
+            let number = |arg: &str| arg.bytes().all(|c| c.is_ascii_digit()).then(|| arg.parse().ok());
             // A number too large to be read is larger than the most that is shown.
-            let count = count.map_or(HISTORY_DEFAULT, |count| count.parse().unwrap_or(HISTORY_MAX));
-            plain(Deed::History(count.clamp(1, HISTORY_MAX)), room(named)?)
+            let count = |typed: Option<u16>| typed.unwrap_or(HISTORY_MAX).clamp(1, HISTORY_MAX);
+            let with = args.iter().position(|arg| arg.eq_ignore_ascii_case("with"));
+            if let Some(at) = with.filter(|at| *at + 1 < args.len()) {
+                let who = names.read(&args[at + 1]).ok_or(Refusal::NEED_USER)?;
+                let others = args[..at].iter().chain(&args[at + 2..]);
+                let n = others.filter_map(|arg| number(arg)).next().map_or(HISTORY_DEFAULT, count);
+                return plain(Deed::Recall(Recall::Letters { n, with: Some(who) }), None);
+            }
+            let (n, named) = match (arg(0).and_then(number), arg(1).and_then(number)) {
+                (Some(n), _) => (count(n), arg(1)),
+                (None, Some(n)) => (count(n), arg(0)),
+                (None, None) => (HISTORY_DEFAULT, arg(0)),
+            };
+            plain(Deed::History(n), room(named)?)
         }
+        Args::Words => match args.is_empty() {
+            true => Err(Refusal::MALFORMED),
+            false => plain(Deed::Recall(Recall::Search(args.join(" "))), None),
+        },
         Args::Setting => {
             let (Some(key), Some(value)) = (arg(0), arg(1)) else { return Err(Refusal::MALFORMED) };
             plain(Deed::Personal(Personal::Set { key: key.into(), value: value.into() }), None)
@@ -247,6 +265,7 @@ fn deed_of(verb: Verb) -> Result<Deed, Refusal> {
         Verb::Leave => Deed::Leave,
         Verb::Destroy => Deed::Destroy,
         Verb::Settings => Deed::Personal(Personal::Settings),
+        Verb::Missed => Deed::Recall(Recall::Missed),
         // These need more than a room; their rows say so.
         Verb::Create
         | Verb::Invite
@@ -254,6 +273,7 @@ fn deed_of(verb: Verb) -> Result<Deed, Refusal> {
         | Verb::Modify
         | Verb::Remove
         | Verb::History
+        | Verb::Search
         | Verb::Set
         | Verb::Block
         | Verb::Unblock
@@ -398,6 +418,31 @@ mod tests {
         assert_eq!(read("#history 3 pub"), (3, Some("pub".into())));
         assert_eq!(read("#history pub 3"), (3, Some("pub".into())));
         assert_eq!(read("#history 3 4"), (3, Some("4".into())));
+    }
+
+    #[test]
+    fn history_with_somebody_is_about_oneself() {
+        let read = |body: &str| match command(body) {
+            Command { room: None, deed: Deed::Recall(Recall::Letters { n, with }) } => {
+                (n, with.map(|who| who.as_str().to_owned()).unwrap_or_default())
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(read("#history with bob"), (10, "bob@example.org".into()));
+        assert_eq!(read("#history 25 WITH bob@alias"), (25, "bob@example.org".into()));
+        assert_eq!(read("#history with <sip:bob@b.net> 999999"), (100, "bob@b.net".into()));
+        assert_eq!(read("#history with 42"), (10, "42@example.org".into()));
+        assert_eq!(refusal("#history with @"), Refusal::NEED_USER);
+        assert_eq!(command("#history with").room, Some(aor("with@example.org")), "a room of that name");
+    }
+
+    #[test]
+    fn a_search_is_all_that_follows_the_word() {
+        let search = |words: &str| Command { room: None, deed: Deed::Recall(Recall::Search(words.into())) };
+        assert_eq!(command("#search  tea \tat five"), search("tea at five"));
+        assert_eq!(command("#search a b c d e f g h i j"), search("a b c d e f g h"));
+        assert_eq!(refusal("#search"), Refusal::MALFORMED);
+        assert_eq!(command("#missed now").deed, Deed::Recall(Recall::Missed));
     }
 
     #[test]

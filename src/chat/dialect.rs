@@ -340,7 +340,7 @@ mod tests {
             #destroy [<room_name>] - destroy conference room\r\n";
         assert_eq!(wanted.len(), 701);
         let ours = help.strip_prefix(wanted).expect("the help begins with Kamailio's");
-        assert_eq!(ours, "#history [<n>] [<room_name>] - show the last messages of a conference room\r\n");
+        assert_eq!(ours, "#history [<n>] [<room_name>|with <user_name>] - show the last messages\r\n");
     }
 
     #[test]
@@ -357,7 +357,7 @@ mod tests {
             #list - list members is a conference room\r\n\
             #exit [<room_name>] - exit from a conference room\r\n\
             #destroy [<room_name>] - destroy conference room\r\n\
-            #history [<n>] [<room_name>] - show the last messages of a conference room\r\n";
+            #history [<n>] [<room_name>|with <user_name>] - show the last messages\r\n";
         assert_eq!(help, wanted);
     }
 

@@ -10,6 +10,7 @@ pub mod ids;
 pub mod outbox;
 pub mod outcome;
 pub mod personal;
+pub mod recall;
 pub mod render;
 pub mod room;
 pub mod search;

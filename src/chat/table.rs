@@ -18,6 +18,8 @@ pub enum Verb {
     Leave,
     Destroy,
     History,
+    Missed,
+    Search,
     Settings,
     Set,
     Block,
@@ -37,8 +39,10 @@ pub enum Args {
     User,
     /// `user role [room]`
     UserRole,
-    /// `[n] [room]`
+    /// `[n] [room]`, or `[n] with user`
     Count,
+    /// What is searched for.
+    Words,
     /// `setting value`
     Setting,
     /// `user`, of the sender's domain if it is a bare word.
@@ -233,11 +237,33 @@ pub const COMMANDS: &[Row] = &[
         words: &["history"],
         args: Args::Count,
         right: Right::Member,
-        usage: "[<n>] [<room_name>]",
+        usage: "[<n>] [<room_name>|with <user_name>]",
         deed: "",
         kamailio: "",
         openser: "",
-        added: "history [<n>] [<room_name>] - show the last messages of a conference room",
+        added: "history [<n>] [<room_name>|with <user_name>] - show the last messages",
+    },
+    Row {
+        verb: Verb::Missed,
+        words: &["missed"],
+        args: Args::None,
+        right: Right::Oneself,
+        usage: "",
+        deed: "",
+        kamailio: "",
+        openser: "",
+        added: "missed - show what was said while your phone was away",
+    },
+    Row {
+        verb: Verb::Search,
+        words: &["search"],
+        args: Args::Words,
+        right: Right::Oneself,
+        usage: "<word> [<word> …]",
+        deed: "",
+        kamailio: "",
+        openser: "",
+        added: "search <word> [<word> …] - find messages of you and to you, and in your rooms",
     },
     Row {
         verb: Verb::Settings,
@@ -309,7 +335,7 @@ pub(super) fn find(word: &str) -> Option<&'static Row> {
 mod tests {
     use super::*;
 
-    const VERBS: [Verb; 18] = [
+    const VERBS: [Verb; 20] = [
         Verb::Create,
         Verb::Join,
         Verb::Invite,
@@ -323,6 +349,8 @@ mod tests {
         Verb::Leave,
         Verb::Destroy,
         Verb::History,
+        Verb::Missed,
+        Verb::Search,
         Verb::Settings,
         Verb::Set,
         Verb::Block,

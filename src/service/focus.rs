@@ -4,6 +4,7 @@
 //! room has moved on meanwhile: then it is judged again. Prevents that anything of somebody removed lands after
 //! his removal, and that anybody is left without an answer. Never holds a lock while it waits.
 
+mod archive;
 mod invitations;
 mod words;
 
@@ -17,7 +18,7 @@ use super::clock::Clock;
 use super::delivery::Delivery;
 use super::domains::Domains;
 use super::identity::Speaker;
-use super::person::People;
+use super::person::{People, Told};
 use super::ratelimit::{Once, RateLimit};
 use super::registrar::Registrar;
 use crate::chat::address::Names;
@@ -26,6 +27,7 @@ use crate::chat::content::{Content, content};
 use crate::chat::decide::{self, Actor, Ctx, Facts, Refused, WhoMayCreate, Whom};
 use crate::chat::dialect::{Dialect, Voice};
 use crate::chat::personal::Personal;
+use crate::chat::recall::Recall;
 use crate::config::Config;
 use crate::refusal::{Fault, Refusal};
 use crate::store::Store;
@@ -234,6 +236,11 @@ impl Focus {
                 }
                 let reply = match &command.deed {
                     Deed::Personal(personal) => self.personal(said, personal).await?,
+                    Deed::Recall(recall) => self.recall(said, recall).await?,
+                    // Whoever asks the manager and names no room asks for his own.
+                    Deed::History(n) if command.room.is_none() && self.is_manager(&said.target) => {
+                        self.recall(said, &Recall::Letters { n: *n, with: None }).await?
+                    }
                     _ => self.command(said, &command).await?,
                 };
                 Ok(self.forgiving(reply))
@@ -381,13 +388,23 @@ impl Focus {
 
     /// A command about the sender himself. It is answered by whom it was sent to.
     async fn personal(&self, said: &Incoming, personal: &Personal) -> Result<Reply, Fault> {
+        match self.about_oneself(said)? {
+            Some(refusal) => Ok(refusal.into()),
+            None => self.tell(said, self.people.command(&said.speaker.aor, personal).await?).await,
+        }
+    }
+
+    /// Why a command about the sender himself is refused, whatever it is.
+    fn about_oneself(&self, said: &Incoming) -> Result<Option<Refusal>, Fault> {
         if !self.is_manager(&said.target) && self.room(&said.target)?.is_none() {
-            return Ok(Refusal::NO_SUCH_USER.into());
+            return Ok(Some(Refusal::NO_SUCH_USER));
         }
-        if said.speaker.foreign {
-            return Ok(Refusal::NO_SETTINGS.into());
-        }
-        match self.people.command(&said.speaker.aor, personal).await? {
+        Ok(said.speaker.foreign.then_some(Refusal::NO_SETTINGS))
+    }
+
+    /// Says what came of it, as whom it was sent to.
+    async fn tell(&self, said: &Incoming, told: Told) -> Result<Reply, Fault> {
+        match told {
             Ok(words) => {
                 for text in words {
                     self.aside(said, &said.target, text).await?;

@@ -1,6 +1,5 @@
 //! Deeds: what the daemon does. Async, protocol-neutral; knows no socket and no SQL.
 
-pub mod archive;
 pub mod clock;
 pub mod delivery;
 pub mod domains;

@@ -17,7 +17,7 @@ use super::search::{Index, file_of, is_damaged, remove};
 use super::turn::device_key;
 use super::{Shared, Store, sqlite, writer};
 use crate::refusal::Fault;
-use crate::types::{AccountId, Aor, ConvId, DeviceKey, Entry, EntryKind, Face, Seq, Span};
+use crate::types::{AccountId, Aor, ConvId, DeviceKey, Entry, EntryKind, Seq, Span};
 
 /// Questions that may wait; above it the archive is unavailable.
 const QUEUE: usize = 256;
@@ -41,8 +41,8 @@ const MISSED_PLACES: usize = 64;
 /// What was said while a device was away.
 #[derive(Clone, Debug, Default)]
 pub struct Missed {
-    /// Who it was from, person or room, and how many, at most [`MISSED_MAX`]; the latest first.
-    pub counts: Vec<(Arc<Face>, usize)>,
+    /// One of each person or room it was from, and how many of them, at most [`MISSED_MAX`]; the latest first.
+    pub counts: Vec<(Arc<Entry>, usize)>,
     /// The newest of them, oldest first.
     pub newest: Vec<Arc<Entry>>,
 }
@@ -272,7 +272,7 @@ impl Room {
         let mut missed = Missed { counts: Vec::new(), newest: self.entries(newest.into_iter().map(Seq))? };
         for (seq, count) in counts {
             if let Some(entry) = faces.at(&self.log, Seq(seq))? {
-                missed.counts.push((entry.from.clone(), count));
+                missed.counts.push((entry, count));
             }
         }
         Ok(Some(missed))

@@ -7,6 +7,7 @@
 
 mod kit;
 
+mod archive;
 mod chat;
 mod commands;
 mod direct;

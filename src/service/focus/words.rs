@@ -13,7 +13,7 @@ use crate::chat::history::{LocalTime, Said, history, not_text};
 use crate::chat::render::Aside;
 use crate::chat::search::text;
 use crate::refusal::Fault;
-use crate::types::{AccountId, Aor, UnixMs};
+use crate::types::{AccountId, Aor, Entry, UnixMs};
 
 impl Focus {
     pub(super) async fn answer(&self, said: &Incoming, room: &Aor, decision: &Decision) -> Result<(), Fault> {
@@ -39,16 +39,10 @@ impl Focus {
         let entries = self.store.history(conversation, account.id, usize::from(n))?;
         let texts: Vec<_> = entries
             .iter()
-            .filter_map(|entry| {
-                let (_, author) = entry.sender.as_ref()?;
-                let kind = entry.content_type.as_deref();
-                let text = text(kind, &entry.body).map(Cow::into_owned);
-                let text = text.unwrap_or_else(|| not_text(kind, &entry.body));
-                Some((local_time(entry.at), author, text))
-            })
+            .filter_map(|entry| Some((local_time(entry.at), &entry.sender.as_ref()?.1, shown_text(entry))))
             .collect();
         let said: Vec<Said<'_>> =
-            texts.iter().map(|(at, author, text)| Said { at: *at, author, text }).collect();
+            texts.iter().map(|(at, author, text)| Said { at: *at, author, place: None, text }).collect();
         Ok(history(self.dialect, address, local_time(self.clock.wall()), &said))
     }
 
@@ -95,8 +89,14 @@ impl Focus {
     }
 }
 
+/// The text of an entry; of what is no text, a word in brackets that says what it is.
+pub(super) fn shown_text(entry: &Entry) -> String {
+    let kind = entry.content_type.as_deref();
+    text(kind, &entry.body).map_or_else(|| not_text(kind, &entry.body), Cow::into_owned)
+}
+
 /// In the server's time zone.
-fn local_time(at: UnixMs) -> LocalTime {
+pub(super) fn local_time(at: UnixMs) -> LocalTime {
     let zoned = jiff::Timestamp::from_millisecond(at).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     let zoned = zoned.to_zoned(jiff::tz::TimeZone::system());
     LocalTime {

@@ -406,7 +406,12 @@ impl World {
                     self.posts[since..].iter().filter(|p| p.conversation == conversation).collect();
                 let said: Vec<Said<'_>> = seen[seen.len().saturating_sub(usize::from(n))..]
                     .iter()
-                    .map(|post| Said { at: local(post.at), author: &post.author, text: &post.text })
+                    .map(|post| Said {
+                        at: local(post.at),
+                        author: &post.author,
+                        place: None,
+                        text: &post.text,
+                    })
                     .collect();
                 history(self.dialect, address, local(self.now), &said)
             }

@@ -237,7 +237,7 @@ async fn what_was_missed_is_counted_by_person_and_room() {
     store.was_away(bob, "urn:b".into(), from, from);
     store.flush().await;
     let missed = store.missed(bob, Some("urn:a".into()), 3).await.unwrap().unwrap();
-    let counts: Vec<_> = missed.counts.iter().map(|(face, n)| (face.aor.as_str(), *n)).collect();
+    let counts: Vec<_> = missed.counts.iter().map(|(entry, n)| (entry.from.aor.as_str(), *n)).collect();
     assert_eq!(counts, [("Alice@ex.org", 2), ("team@ex.org", 4)]);
     assert_eq!(texts(&missed.newest), ["post 2", "post 3", "two"]);
     assert_eq!(texts(&store.missed(bob, None, 1).await.unwrap().unwrap().newest), ["two"]);
