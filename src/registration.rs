@@ -51,7 +51,7 @@ pub struct Binding {
     pub user_agent: Option<String>,
     /// Media types that it takes, as listed in Accept.
     pub accept: Vec<String>,
-    /// Of Allow, else of the `methods` parameter; `None`: not told. Nothing is refused for lack of MESSAGE.
+    /// Of the `methods` parameter (RFC 3840 §9), else of Allow; `None`: not told.
     pub methods: Option<Vec<String>>,
     /// When it last registered.
     pub updated_at: UnixMs,
@@ -91,6 +91,13 @@ impl Binding {
             Some(instance) => format!("instance:{instance}").into(),
             None => DEFAULT_DEVICE.into(),
         }
+    }
+
+    /// Whether it is a way for messages: unless it told what it takes, and MESSAGE is not in it (RFC 3428 §9).
+    /// It stays registered all the same.
+    pub fn takes_messages(&self) -> bool {
+        let told = self.methods.as_deref();
+        told.is_none_or(|methods| methods.iter().any(|method| method.eq_ignore_ascii_case("MESSAGE")))
     }
 
     /// The Contact URI as a Request-URI: without `?headers`, which have no place there (RFC 3261 §19.1.1).
@@ -418,7 +425,7 @@ fn binding(wanted: &Wanted<'_>, request: &Request, now: UnixMs) -> Binding {
         name: request.name.clone(),
         user_agent: request.user_agent.clone(),
         accept: request.accept.clone(),
-        methods: request.methods.clone().or_else(|| contact.methods.clone()),
+        methods: contact.methods.clone().filter(|told| !told.is_empty()).or_else(|| request.methods.clone()),
         updated_at: now,
     }
 }

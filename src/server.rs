@@ -32,10 +32,11 @@ use crate::service::delivery::{Delivery, Report, Wires};
 use crate::service::domains::Domains;
 use crate::service::focus::{Focus, Rules, TOLD_AGAIN, Turns};
 use crate::service::identity::Identity;
+use crate::service::offline::Offline;
 use crate::service::person::People;
 use crate::service::ratelimit::{Once, RateLimit};
 use crate::service::registrar::{Flows, Listening, Registrar};
-use crate::service::relay::Relay;
+use crate::service::relay::{AWAY_AGAIN, Relay};
 use crate::sip::endpoint::{self, Endpoint, TxKey};
 use crate::sip::message::{Limits, Message};
 use crate::sip::transaction::Timers;
@@ -194,6 +195,7 @@ struct Server {
     store: Store,
     delivery: Arc<Delivery>,
     focus: Arc<Focus>,
+    offline: Arc<Offline>,
     registrar: Arc<Registrar>,
     identity: Arc<Identity>,
     domains: Arc<Domains>,
@@ -283,6 +285,13 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         delivery: delivery.clone(),
         registrar: registrar.clone(),
         focus: focus.clone(),
+        away: Once::per(AWAY_AGAIN),
+    });
+    let offline = Arc::new(Offline {
+        store: store.clone(),
+        delivery: delivery.clone(),
+        registrar: registrar.clone(),
+        focus: focus.clone(),
     });
     let timers = timers(&config);
     let uas = Arc::new(Uas {
@@ -355,6 +364,7 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         store: store.clone(),
         delivery,
         focus,
+        offline,
         registrar,
         identity,
         domains,

@@ -363,6 +363,24 @@ impl Outbox {
         }
     }
 
+    /// These were taken back: what is not on its way already is not sent.
+    pub fn withdraw(&mut self, seqs: &[Seq]) {
+        let stays = |entry: &Arc<Entry>| !seqs.contains(&entry.seq);
+        if self.flight.is_none()
+            && let Some(Item::Entry(entry)) = &self.working
+            && !stays(entry)
+        {
+            self.working = None;
+            self.shape = Shape::default();
+        }
+        let flying = self.working.as_ref().map(Item::seq);
+        self.queue.retain(|entry| stays(entry) || Some(entry.seq) == flying);
+        if let Supply::Behind { held, .. } = &mut self.supply {
+            held.retain(stays);
+        }
+        self.settle();
+    }
+
     fn drop_front(&mut self) {
         if let Some(entry) = self.queue.pop_front() {
             self.advance(entry.seq);

@@ -55,6 +55,8 @@ pub enum Input {
     Alive { account: AccountId, source: std::net::SocketAddr },
     /// Say this to the contact with this source address, or to all contacts of the account.
     Aside { account: AccountId, source: Option<std::net::SocketAddr>, aside: Arc<Aside> },
+    /// These entries of an account's mailbox were taken back: what is not on its way already is not sent.
+    Withdrawn { account: AccountId, seqs: Arc<[Seq]> },
     /// A response that another shard's socket received.
     Response(Reply),
     /// The transport could not send, or heard that it did not arrive.
@@ -274,6 +276,14 @@ impl Shard {
                 }
             }
             Input::Aside { account, source, aside } => self.aside(now, account, source, &aside, out, events),
+            Input::Withdrawn { account, seqs } => {
+                for slot in self.accounts.get(&account).cloned().unwrap_or_default() {
+                    if let Some(outbox) = self.outbox(slot) {
+                        outbox.withdraw(&seqs);
+                        self.pump(now, slot, out, events);
+                    }
+                }
+            }
             Input::CopyToSender(on) => self.settings.copy_to_sender = on,
         }
     }

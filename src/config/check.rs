@@ -143,6 +143,9 @@ pub(super) fn problems(c: &Config) -> Vec<(&'static str, String)> {
         need(is_extra_header(line), "imc.extra_hdrs", format!("{line:?}: {what}"));
     }
 
+    let says =
+        c.offline.notice.len() <= 1000 && !c.offline.notice.contains(|c: char| c.is_control() && c != '\n');
+    need(says, "offline.notice", "expected a text of at most 1000 bytes".into());
     let file = c.db.url.strip_prefix("sqlite:").unwrap_or_default();
     need(!file.is_empty(), "db.url", format!("{:?}: expected \"sqlite:FILE\"", c.db.url));
     need(!c.control.socket.is_empty(), "control.socket", "expected a file name".into());

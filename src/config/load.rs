@@ -24,6 +24,7 @@ pub const RELOADABLE: &[&str] = &[
     "offline.max_messages",
     "offline.room_max",
     "offline.prefix",
+    "offline.notice",
     "delivery.copy_to_sender",
     "limits.member_max",
     "limits.posts_per_s",

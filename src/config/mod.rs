@@ -155,6 +155,8 @@ pub struct Offline {
     pub room_max: u32,
     /// Whether late text says that it is late.
     pub prefix: Prefix,
+    /// What a sender is told when the recipient is away; empty: nothing.
+    pub notice: String,
 }
 
 /// `[delivery]`: who gets what.
@@ -302,6 +304,7 @@ impl Default for Offline {
             max_messages: 1000,
             room_max: 500,
             prefix: Prefix::Auto,
+            notice: String::new(),
         }
     }
 }

@@ -7,12 +7,12 @@ use crate::chat::personal::BLOCKED_MAX;
 use crate::chat::settings::{self, KEYS, NoSuch, either};
 use crate::chat::shard::Counters;
 use crate::edge::control::{
-    AccountInfo, BlockedInfo, Denied, Management, MemberInfo, RoomInfo, SettingInfo, Stat, Status,
+    AccountInfo, BlockedInfo, Denied, LetterInfo, Management, MemberInfo, RoomInfo, SettingInfo, Stat, Status,
 };
 use crate::sip::digest::Ha1;
 use crate::sip::uri::canonical;
 use crate::store::{Account, Credentials};
-use crate::types::{Aor, Room};
+use crate::types::{Aor, Entry, Room, UnixMs};
 
 fn missing(what: &str, who: &Aor) -> Denied {
     Denied::NotFound(format!("no {what} {who}"))
@@ -45,6 +45,12 @@ impl Server {
         known.ok_or_else(|| missing("account", &address))
     }
 
+    /// An address of ours that state is kept for.
+    fn known_account(&self, who: &Aor) -> Result<Account, Denied> {
+        let who = self.ours(who)?;
+        self.store.account(&who)?.ok_or_else(|| missing("account", &who))
+    }
+
     fn room(&self, address: &Aor) -> Result<Room, Denied> {
         let address = self.ours(address)?;
         let cell = self.store.room(&address)?.ok_or_else(|| missing("room", &address))?;
@@ -63,6 +69,25 @@ fn info(room: &Room) -> RoomInfo {
         members: room.members.len() - invited,
         invited,
     }
+}
+
+fn letter_info(account: &Aor, letter: &Entry) -> LetterInfo {
+    let media = letter.content_type.as_deref().unwrap_or("text/plain");
+    LetterInfo {
+        id: letter.seq.0,
+        account: account.to_string(),
+        from: letter.from.aor.to_string(),
+        at: civil(letter.at),
+        expires: civil(letter.expires),
+        media: media.split(';').next().unwrap_or_default().trim().to_owned(),
+        bytes: letter.body.len(),
+    }
+}
+
+/// `2026-11-20 21:52:16` in the server's time zone.
+fn civil(at: UnixMs) -> String {
+    let zoned = jiff::Timestamp::from_millisecond(at).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    zoned.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
 impl Management for Server {
@@ -163,6 +188,32 @@ impl Management for Server {
             account: account.address.to_string(),
         };
         Ok(accounts.into_iter().map(line).collect())
+    }
+
+    async fn offline_list(&self, account: Option<Aor>) -> Result<Vec<LetterInfo>, Denied> {
+        let account = account.map(|account| self.known_account(&account)).transpose()?;
+        let list = self.offline.list(account.as_ref())?;
+        Ok(list.iter().map(|(who, letter)| letter_info(who, letter)).collect())
+    }
+
+    async fn offline_purge(&self, account: Aor) -> Result<u64, Denied> {
+        Ok(self.offline.purge(&self.known_account(&account)?).await?)
+    }
+
+    async fn offline_deliver(&self, account: Aor) -> Result<(u64, usize), Denied> {
+        Ok(self.offline.deliver(&self.known_account(&account)?)?)
+    }
+
+    async fn message_send(&self, from: Aor, to: Aor, text: String) -> Result<(), Denied> {
+        let (from, to) = (self.ours(&from)?, self.ours(&to)?);
+        if !self.focus.is_manager(&from) {
+            self.known_account(&from)?;
+        }
+        match self.offline.send(&from, &to, &text).await? {
+            Ok(()) => Ok(()),
+            Err(refusal) if refusal.status == 404 => Err(Denied::NotFound(format!("no user or room {to}"))),
+            Err(refusal) => Err(Denied::Refused(refusal.reason.into())),
+        }
     }
 
     async fn server_status(&self) -> Result<Status, Denied> {

@@ -226,6 +226,16 @@ impl Delivery {
         }
     }
 
+    /// Entries of an account's mailbox were taken back: no device gets them that has not begun to.
+    pub fn withdrawn(&self, account: AccountId, seqs: &[Seq]) {
+        let seqs: Arc<[Seq]> = seqs.into();
+        let home = self.shard_of(account);
+        (self.tell)(home, Input::Withdrawn { account, seqs: seqs.clone() });
+        if home != 0 {
+            (self.tell)(0, Input::Withdrawn { account, seqs });
+        }
+    }
+
     /// The answers of the contacts of `account` to a direct message, those that came already first. The sender
     /// of them goes when the receiver does.
     pub fn answers(&self, account: AccountId, seq: Seq) -> UnboundedReceiver<DirectAnswer> {

@@ -110,6 +110,8 @@ pub struct Rules {
     pub expire_time: u32,
     /// `offline.enabled`.
     pub offline: bool,
+    /// `offline.notice`.
+    pub notice: Arc<str>,
     /// `offline.max_messages`.
     pub max_messages: u32,
     pub member_max: usize,
@@ -131,6 +133,7 @@ impl Rules {
             extra_hdrs: extra.into(),
             expire_time: config.offline.expire_time,
             offline: config.offline.enabled,
+            notice: config.offline.notice.as_str().into(),
             max_messages: config.offline.max_messages,
             member_max: config.limits.member_max,
             posts_per_s: config.limits.posts_per_s,

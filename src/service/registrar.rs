@@ -296,6 +296,19 @@ impl Registrar {
         }
     }
 
+    /// Tries all ways to `who` now, whatever pause they are in. How many there are.
+    pub fn retry(&self, who: &Aor) -> Result<usize, Fault> {
+        let ways = self.ways(who);
+        if self.is_bound(who) {
+            self.reach(who, &ways)?;
+        } else if let (Some(account), Some(route)) = (self.store.account(who)?, self.route_to(who)) {
+            let _turn = self.turn(who);
+            self.by_id.insert(account.id, who.clone());
+            self.delivery.reach(account.id, vec![route], ways.clone())?;
+        }
+        Ok(ways.len())
+    }
+
     /// A connection has closed: what was registered over it alone is gone (RFC 5626 §5.3).
     pub fn closed(&self, conn: ConnId) {
         let Some((_, accounts)) = self.by_conn.remove(&conn) else { return };
@@ -409,7 +422,7 @@ impl Registrar {
         bindings.sort_by_key(|binding| std::cmp::Reverse(binding.updated_at));
         let mut contacts: Vec<Contact> = Vec::new();
         for binding in bindings {
-            if state.dead.contains(&key_of(binding)) {
+            if !binding.takes_messages() || state.dead.contains(&key_of(binding)) {
                 continue;
             }
             let Some(contact) = self.contact(who, binding) else { continue };

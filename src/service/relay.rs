@@ -12,14 +12,14 @@ use tokio::time::{Instant, timeout_at};
 
 use super::delivery::{Delivery, DirectAnswer};
 use super::focus::{Focus, Incoming, Reply};
+use super::offline::untaken;
+use super::ratelimit::Once;
 use super::registrar::Registrar;
 use crate::chat::content::content;
 use crate::chat::outcome::{Outcome, outcome};
 use crate::refusal::{Fault, Refusal};
 use crate::store::{Account, Store};
-use crate::types::{
-    Accepted, Answer, Commit, Committed, EntryKind, NewEntry, Place, ROUTE_DEVICE, Seq, UnixMs,
-};
+use crate::types::{Accepted, Answer, Aor, Commit, Committed, EntryKind, NewEntry, Place, ROUTE_DEVICE, Seq};
 
 /// How long the sender's transaction waits for a device before it is told that the message is stored …
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -31,7 +31,12 @@ pub struct Relay {
     pub delivery: Arc<Delivery>,
     pub registrar: Arc<Registrar>,
     pub focus: Arc<Focus>,
+    /// Who was told that whom he wrote to is away.
+    pub away: Once<(Aor, Aor)>,
 }
+
+/// The same person is told of another's absence once in this time.
+pub const AWAY_AGAIN: Duration = Duration::from_secs(3600);
 
 /// What the devices made of a direct message.
 enum Verdict {
@@ -65,10 +70,10 @@ impl Relay {
         let offline = rules.offline && known.as_ref().is_none_or(|account| account.settings.offline);
         if let Some(account) = &known {
             let most = u64::from(rules.max_messages);
-            if self.untaken(account, now)? >= most {
+            if untaken(&self.store, account, now)? >= most {
                 // What was taken a moment ago may not be known yet.
                 self.delivery.settled(account.id).await;
-                if self.untaken(account, now)? >= most {
+                if untaken(&self.store, account, now)? >= most {
                     return Ok(Refusal::MAILBOX_FULL.into());
                 }
             }
@@ -84,7 +89,7 @@ impl Relay {
             peer: Some(said.speaker.aor.clone()),
             source: said.source.clone(),
             content_type: said.content_type.clone(),
-            headers: lines,
+            headers: lines.clone(),
             body: said.body.clone(),
             at: now,
             expires: now + i64::from(life) * 1000,
@@ -109,26 +114,46 @@ impl Relay {
         let patience = if offline { PATIENCE } else { PATIENCE_UNSTORED };
         match self.verdict(&account, seq, &ways, patience).await? {
             Verdict::Taken => Ok(Reply::ok()),
-            Verdict::Open if offline => Ok(Reply::accepted()),
+            Verdict::Open if offline => {
+                self.tell_away(said, &lines)?;
+                Ok(Reply::accepted())
+            }
             Verdict::Open => {
-                self.store.withdraw(seqs).await?;
+                self.withdraw(said, &account, seqs).await?;
                 Ok(Refusal::NOBODY_THERE.into())
             }
             Verdict::Refused(status) => {
-                self.store.withdraw(seqs).await?;
+                self.withdraw(said, &account, seqs).await?;
                 Ok(refusal(status))
             }
         }
     }
 
-    /// Direct messages that no device of an account has taken.
-    fn untaken(&self, account: &Account, now: UnixMs) -> Result<u64, Fault> {
-        let view = self.store.view(account.id)?;
-        let furthest = view.devices.iter().map(|(_, position, _)| *position).fold(view.base, Seq::max);
-        let Some(mailbox) = view.spans.iter().find(|span| span.conversation == account.mailbox) else {
-            return Ok(0);
-        };
-        self.store.count_after(mailbox, furthest, now)
+    /// Takes a message back that nobody took, its author's copy with it.
+    async fn withdraw(&self, said: &Incoming, account: &Account, seqs: Vec<Seq>) -> Result<(), Fault> {
+        self.store.withdraw(seqs.clone()).await?;
+        self.delivery.withdrawn(account.id, &seqs);
+        if let Some(author) = self.store.account(&said.speaker.aor)?.filter(|_| seqs.len() > 1) {
+            self.delivery.withdrawn(author.id, &seqs);
+        }
+        Ok(())
+    }
+
+    /// Tells the sender that the recipient is away, as `offline.notice` words it: once per conversation and hour,
+    /// and never somebody who is abroad or a machine, which might answer.
+    fn tell_away(&self, said: &Incoming, lines: &str) -> Result<(), Fault> {
+        let rules = self.focus.rules();
+        let (author, target) = (&said.speaker.aor, &said.target);
+        if rules.notice.is_empty() || said.speaker.foreign || author == target || is_from_a_machine(lines) {
+            return Ok(());
+        }
+        let pair = (author.clone(), target.clone());
+        if !self.away.first(pair, std::time::Instant::now()) {
+            return Ok(());
+        }
+        let near = target.host().eq_ignore_ascii_case(author.host());
+        let words = rules.notice.replace("%u", if near { target.user() } else { target.as_str() });
+        self.focus.tell(said, words)
     }
 
     /// Waits for the devices, as long as their answers can still change what the sender is told.
@@ -161,6 +186,16 @@ impl Relay {
     }
 }
 
+/// Header lines that a machine puts on what it sends by itself (RFC 3834 §5, as SIP gateways to mail pass it on).
+fn is_from_a_machine(lines: &str) -> bool {
+    lines.lines().filter_map(|line| line.split_once(':')).any(|(name, value)| {
+        let (name, value) = (name.trim(), value.trim());
+        name.eq_ignore_ascii_case("Auto-Submitted") && !value.eq_ignore_ascii_case("no")
+            || name.eq_ignore_ascii_case("Precedence")
+                && ["bulk", "junk", "list"].iter().any(|word| value.eq_ignore_ascii_case(word))
+    })
+}
+
 fn weigh((contact, status): &DirectAnswer) -> Outcome {
     // A proxy's 404 says that he is away, a phone's that it is not his (spec §5.5).
     if *status == 0 { Outcome::Away } else { outcome(*status, **contact == *ROUTE_DEVICE) }
@@ -190,6 +225,18 @@ mod tests {
         assert_eq!(refusal(404).status, 480);
         assert_eq!(refusal(302).status, 480);
         assert_eq!(refusal(488).status, 488);
+    }
+
+    #[test]
+    fn what_a_machine_sends_is_known_by_its_headers() {
+        for lines in ["Auto-Submitted: auto-replied\r\n", "X: y\r\nprecedence: Bulk\r\n"] {
+            assert!(is_from_a_machine(lines), "{lines}");
+        }
+        for lines in
+            ["", "Auto-Submitted: no\r\n", "Precedence: urgent\r\n", "Subject: Auto-Submitted: x\r\n"]
+        {
+            assert!(!is_from_a_machine(lines), "{lines}");
+        }
     }
 
     #[test]

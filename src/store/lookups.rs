@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use rusqlite::OptionalExtension;
 
-use super::Store;
 use super::rooms::address;
 use super::schema::Tables;
 use super::turn::face_of;
+use super::{Account, Store};
 use crate::refusal::Fault;
 use crate::types::{AccountId, Aor, ConvId, Face, Seq, UnixMs};
 
@@ -40,6 +40,38 @@ impl Store {
                 }
             }
             Ok(all)
+        })
+    }
+
+    /// Accounts with a direct message that none of their devices has taken, by what is on disk; at most `most`.
+    pub fn expecting(&self, now: UnixMs, most: usize) -> Result<Vec<Account>, Fault> {
+        let found: Vec<Aor> = self.0.shared.readers.ask(|conn| {
+            let mut statement = conn.prepare_cached(
+                "SELECT a.username, a.domain FROM account a WHERE EXISTS
+                    (SELECT 1 FROM log l WHERE l.conversation = a.mailbox AND l.kind = 3 AND l.expires > ?1
+                        AND l.seq > max(a.base, coalesce(
+                            (SELECT max(d.position) FROM device d WHERE d.account = a.id), 0)))
+                 ORDER BY a.username, a.domain LIMIT ?2",
+            )?;
+            let mut rows = statement.query([now, most as i64])?;
+            let mut all = Vec::new();
+            while let Some(row) = rows.next()? {
+                all.extend(address(row, 0, 1)?);
+            }
+            Ok(all)
+        })?;
+        let accounts = found.iter().map(|who| self.account(who)).collect::<Result<Vec<_>, _>>()?;
+        Ok(accounts.into_iter().flatten().collect())
+    }
+
+    /// Direct messages of a mailbox up to `upto`, counted no further than `most`.
+    pub fn count_taken(&self, mailbox: ConvId, upto: Seq, most: u32) -> Result<u64, Fault> {
+        self.0.shared.readers.ask(|conn| {
+            conn.prepare_cached(
+                "SELECT count(*) FROM (SELECT 1 FROM log WHERE conversation = ?1 AND seq <= ?2 AND kind = 3
+                    ORDER BY seq DESC LIMIT ?3)",
+            )?
+            .query_row([mailbox.0, upto.0, i64::from(most)], |row| Ok(row.get::<_, i64>(0)?.max(0) as u64))
         })
     }
 

@@ -75,6 +75,25 @@ pub struct MemberInfo {
     pub role: &'static str,
 }
 
+/// A direct message that waits, as management shows it: without its text.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct LetterInfo {
+    /// Its place in the log.
+    pub id: i64,
+    /// Whom it waits for.
+    pub account: String,
+    pub from: String,
+    /// When it was accepted, in the server's time zone.
+    pub at: String,
+    /// When it stops waiting.
+    pub expires: String,
+    /// Media type.
+    #[serde(rename = "type")]
+    pub media: String,
+    /// Of its body.
+    pub bytes: usize,
+}
+
 /// How the daemon is.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Status {
@@ -147,6 +166,22 @@ pub trait Management: Send + Sync + 'static {
     fn room_list(&self, domain: Option<String>)
     -> impl Future<Output = Result<Vec<RoomInfo>, Denied>> + Send;
     fn room_show(&self, room: Aor) -> impl Future<Output = Result<RoomInfo, Denied>> + Send;
+    /// What waits, for everybody or for one account; oldest first.
+    fn offline_list(
+        &self,
+        account: Option<Aor>,
+    ) -> impl Future<Output = Result<Vec<LetterInfo>, Denied>> + Send;
+    /// How many were thrown away.
+    fn offline_purge(&self, account: Aor) -> impl Future<Output = Result<u64, Denied>> + Send;
+    /// How many wait, and how many ways there are to the account.
+    fn offline_deliver(&self, account: Aor) -> impl Future<Output = Result<(u64, usize), Denied>> + Send;
+    /// In the name of an account or of the manager; what a user could not say either is [`Denied::Refused`].
+    fn message_send(
+        &self,
+        from: Aor,
+        to: Aor,
+        text: String,
+    ) -> impl Future<Output = Result<(), Denied>> + Send;
     /// In the order of `#members`: owner first, then newest first; the invited last.
     fn member_list(&self, room: Aor) -> impl Future<Output = Result<Vec<MemberInfo>, Denied>> + Send;
 }

@@ -29,6 +29,8 @@ pub enum Kind {
     Secret,
     /// The name of a command.
     Command,
+    /// What is to be said: 1 to 32768 bytes.
+    Text,
     /// The name of a statistic, or the start of several.
     Statistic,
     /// The name of a setting, or its value.
@@ -77,6 +79,10 @@ enum Deed {
     RoomList,
     RoomShow,
     MemberList,
+    OfflineList,
+    OfflinePurge,
+    OfflineDeliver,
+    MessageSend,
     Which,
 }
 
@@ -87,6 +93,9 @@ const fn need(name: &'static str, kind: Kind) -> Arg {
 const fn may(name: &'static str, kind: Kind) -> Arg {
     Arg { name, kind, required: false }
 }
+
+/// Bytes of a [`Kind::Text`].
+const TEXT_MAX: usize = 32_768;
 
 const ROOM_COLUMNS: &[&str] = &["room", "title", "owner", "private", "members", "invited"];
 
@@ -201,6 +210,42 @@ pub const COMMANDS: &[Command] = &[
         deed: Deed::MemberList,
     },
     Command {
+        name: "offline.list",
+        short: "",
+        args: &[may("account", Kind::Address)],
+        help: "list the direct messages that wait, for all accounts or for one, without their text; at most 1000",
+        right: Right::Read,
+        columns: &["id", "account", "from", "at", "expires", "type", "bytes"],
+        deed: Deed::OfflineList,
+    },
+    Command {
+        name: "offline.purge",
+        short: "",
+        args: &[need("account", Kind::Address)],
+        help: "throw away the direct messages that wait for an account",
+        right: Right::Manage,
+        columns: &["account", "purged"],
+        deed: Deed::OfflinePurge,
+    },
+    Command {
+        name: "offline.deliver",
+        short: "",
+        args: &[need("account", Kind::Address)],
+        help: "try now to deliver what waits for an account",
+        right: Right::Manage,
+        columns: &["account", "waiting", "ways"],
+        deed: Deed::OfflineDeliver,
+    },
+    Command {
+        name: "message.send",
+        short: "",
+        args: &[need("from", Kind::Address), need("to", Kind::Address), need("text", Kind::Text)],
+        help: "say something in an account's name, to a person or to a room it belongs to",
+        right: Right::Manage,
+        columns: &["from", "to"],
+        deed: Deed::MessageSend,
+    },
+    Command {
         name: "server.status",
         short: "status",
         args: &[],
@@ -293,6 +338,7 @@ impl Values {
                 }
                 Kind::Domain if Aor::new("a", &text).is_none() => "expected a domain such as example.org",
                 Kind::Secret if !is_secret(&text) => "expected 1 to 255 bytes without control characters",
+                Kind::Text if text.is_empty() || text.len() > TEXT_MAX => "expected 1 to 32768 bytes",
                 Kind::Command if find(&text).is_none() => "no such command",
                 _ => continue,
             };
@@ -394,6 +440,25 @@ pub async fn perform<M: Management>(
         }
         Deed::RoomShow => Ok(plain(&management.room_show(aor(0)?).await?)),
         Deed::MemberList => Ok(plain(&management.member_list(aor(0)?).await?)),
+        Deed::OfflineList => {
+            let who = values.address(0);
+            Ok(plain(&management.offline_list(who).await?))
+        }
+        Deed::OfflinePurge => {
+            let account = aor(0)?;
+            let purged = management.offline_purge(account.clone()).await?;
+            Ok(json!({ "account": account.as_str(), "purged": purged }))
+        }
+        Deed::OfflineDeliver => {
+            let account = aor(0)?;
+            let (waiting, ways) = management.offline_deliver(account.clone()).await?;
+            Ok(json!({ "account": account.as_str(), "waiting": waiting, "ways": ways }))
+        }
+        Deed::MessageSend => {
+            let (from, to) = (aor(0)?, aor(1)?);
+            management.message_send(from.clone(), to.clone(), values.text(2).unwrap_or_default()).await?;
+            Ok(json!({ "from": from.as_str(), "to": to.as_str() }))
+        }
         // As OpenSIPS' clients ask at their start: names, or for one command its list of parameter lists.
         Deed::Which => Ok(match values.text(0).as_deref().and_then(find) {
             None => COMMANDS.iter().map(|c| c.name).collect(),

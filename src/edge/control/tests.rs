@@ -65,6 +65,18 @@ impl Management for Fake {
     async fn account_block(&self, _: Aor, _: Aor, _: bool) -> Result<(), Denied> {
         Ok(())
     }
+    async fn offline_list(&self, _: Option<Aor>) -> Result<Vec<LetterInfo>, Denied> {
+        Ok(Vec::new())
+    }
+    async fn offline_purge(&self, _: Aor) -> Result<u64, Denied> {
+        Ok(3)
+    }
+    async fn offline_deliver(&self, _: Aor) -> Result<(u64, usize), Denied> {
+        Ok((2, 1))
+    }
+    async fn message_send(&self, _: Aor, _: Aor, _: String) -> Result<(), Denied> {
+        Ok(())
+    }
     async fn server_status(&self) -> Result<Status, Denied> {
         Ok(Status {
             version: "1".into(),

@@ -76,6 +76,24 @@ impl Focus {
         Ok(())
     }
 
+    /// The manager says something to whoever sent this, on the device it came from.
+    pub fn tell(&self, said: &Incoming, words: String) -> Result<(), Fault> {
+        let Some(manager) = Aor::new(&self.manager, said.speaker.aor.host()) else { return Ok(()) };
+        let Some(account) = self.way_back(&said.speaker.aor)? else { return Ok(()) };
+        if said.speaker.foreign || said.max_forwards == 0 {
+            return Ok(());
+        }
+        let aside = Aside {
+            from: self.delivery.face(&manager, None),
+            body: words.into(),
+            headers: (*format!("{}{}", said.headers, self.rules().extra_hdrs)).into(),
+            hops: said.max_forwards - 1,
+            at: self.clock.wall(),
+        };
+        self.delivery.aside(account, Some(said.flow.remote), aside);
+        Ok(())
+    }
+
     /// The row of whoever is to be answered. Behind a proxy he is reached by his route; whoever spoke has a row.
     fn way_back(&self, who: &Aor) -> Result<Option<AccountId>, Fault> {
         let known = self.store.account(who)?.map(|account| account.id);
