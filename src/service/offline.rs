@@ -130,7 +130,9 @@ impl Offline {
                     return Ok(Err(refusal));
                 }
                 let letter = self.letter(from, Some(from), to, text, HOPS);
-                let commit = Commit { room: None, entries: vec![letter], accepted: None };
+                let copy = self.focus.copy_of(from, to, &letter, letter.headers.clone())?;
+                let entries = std::iter::once(letter).chain(copy).collect();
+                let commit = Commit { room: None, entries, accepted: None };
                 match self.store.commit(commit).await? {
                     Committed::Stale => Err(Fault::Internal("a mailbox has no version".into())),
                     _ => Ok(Ok(())),

@@ -19,6 +19,7 @@ mod ipv6;
 mod kill;
 mod message;
 mod nat;
+mod offline;
 mod people;
 mod proxy;
 mod refusals;

@@ -447,6 +447,32 @@ fn a_binding_outlives_a_restart_but_its_connection_does_not() {
     assert_eq!(Binding::from_json("{}"), None);
 }
 
+#[test]
+fn a_phone_that_says_what_it_takes_and_not_message_is_no_way_for_messages() {
+    let takes = |allow: &str, contact: &str| {
+        let head =
+            format!("{HEAD}\nTo: <sip:a@example.org>\nContact: <sip:a@h>{contact}\nExpires: 90{allow}");
+        let list = decide(&[], &read(&head).unwrap(), &RULES, NOW).unwrap();
+        // What it said is remembered over a restart.
+        Binding::from_json(&list[0].to_json()).unwrap().takes_messages()
+    };
+    let cases = [
+        ("", "", true),
+        ("\nAllow: INVITE, MESSAGE", "", true),
+        ("\nAllow: INVITE, ACK\nAllow: MESSAGE", "", true),
+        ("\nAllow: INVITE, ACK", "", false),
+        ("\nAllow:", "", true),
+        // The contact's own word counts before the phone's (RFC 3840).
+        ("\nAllow: INVITE, MESSAGE", ";methods=\"INVITE,ACK\"", false),
+        ("\nAllow: INVITE, ACK", ";methods=\"message\"", true),
+        ("", ";methods=\"INVITE\"", false),
+        ("\nAllow: INVITE", ";methods=\"\"", false),
+    ];
+    for (allow, contact, wanted) in cases {
+        assert_eq!(takes(allow, contact), wanted, "{allow:?} {contact:?}");
+    }
+}
+
 fn read(head: &str) -> Result<Request, Refused> {
     let text =
         format!("REGISTER sip:example.org SIP/2.0\n{head}\nContent-Length: 0\n\n").replace('\n', "\r\n");

@@ -47,14 +47,27 @@ impl Focus {
     /// The author's own copy of a direct message to `said.target`; `None`: he keeps none. It belongs into the same
     /// commit, behind the message, and is withdrawn with it.
     pub fn own_copy(&self, said: &Incoming, message: &NewEntry) -> Result<Option<NewEntry>, Fault> {
-        let author = &said.speaker.aor;
+        match said.speaker.foreign {
+            true => Ok(None),
+            false => self.copy_of(&said.speaker.aor, &said.target, message, said.headers.clone()),
+        }
+    }
+
+    /// The same for an author of ours, whose message to `to` nobody's request carried. `headers`: what the copy has.
+    pub fn copy_of(
+        &self,
+        author: &Aor,
+        to: &Aor,
+        message: &NewEntry,
+        headers: Arc<str>,
+    ) -> Result<Option<NewEntry>, Fault> {
         // What somebody writes to himself lies in his mailbox already.
-        if said.speaker.foreign || *author == said.target {
+        if author == to {
             return Ok(None);
         }
         let rules = self.rules();
         // From a device that is not recognised, no device gets a copy (spec §4).
-        let copied = rules.copy_to_sender && said.source.is_some();
+        let copied = rules.copy_to_sender && message.source.is_some();
         let kept = |account: &Account| rules.archive && account.settings.archive;
         let account = self.store.account(author)?;
         if !(copied || account.as_ref().is_some_and(kept)) || !self.is_account(author)? {
@@ -63,8 +76,8 @@ impl Focus {
         Ok(Some(NewEntry {
             place: Place::Mailbox(author.clone()),
             kind: EntryKind::Sent,
-            peer: Some(said.target.clone()),
-            headers: said.headers.clone(),
+            peer: Some(to.clone()),
+            headers,
             ..message.clone()
         }))
     }
