@@ -213,7 +213,7 @@ pub const COMMANDS: &[Command] = &[
         name: "offline.list",
         short: "",
         args: &[may("account", Kind::Address)],
-        help: "list the direct messages that wait, for all accounts or for one, without their text; at most 1000",
+        help: "list the direct messages that wait, of all accounts or of one",
         right: Right::Read,
         columns: &["id", "account", "from", "at", "expires", "type", "bytes"],
         deed: Deed::OfflineList,
