@@ -35,6 +35,7 @@ refusals! {
     NO_SUCH_MEMBER = 404 "No Such Member in This Room";
     NO_SUCH_USER = 404 "No Such User or Room";
     NO_SUCH_DOMAIN = 404 "Domain Not Served Here";
+    NO_SUCH_REMINDER = 404 "No Such Reminder";
     NOTHING_TO_ACCEPT = 404 "No Invitation to This Room";
     TOO_LARGE = 413 "Message Too Large";
     SCHEME = 416 "Unsupported URI Scheme";

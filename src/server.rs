@@ -37,6 +37,7 @@ use crate::service::person::People;
 use crate::service::ratelimit::{Once, RateLimit};
 use crate::service::registrar::{Flows, Listening, Registrar};
 use crate::service::relay::{AWAY_AGAIN, Relay};
+use crate::service::reminders::Reminders;
 use crate::sip::endpoint::{self, Endpoint, TxKey};
 use crate::sip::message::{Limits, Message};
 use crate::sip::transaction::Timers;
@@ -196,6 +197,7 @@ struct Server {
     delivery: Arc<Delivery>,
     focus: Arc<Focus>,
     offline: Arc<Offline>,
+    reminders: Reminders,
     registrar: Arc<Registrar>,
     identity: Arc<Identity>,
     domains: Arc<Domains>,
@@ -364,6 +366,7 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         store: store.clone(),
         delivery,
         focus,
+        reminders: Reminders { offline: offline.clone() },
         offline,
         registrar,
         identity,
@@ -586,6 +589,7 @@ async fn upkeep(server: Arc<Server>, clock: Clock) {
         second.tick().await;
         server.registrar.expire().await;
         server.focus.expire_invitations().await;
+        server.reminders.say_due(clock.wall()).await;
         if trimmed.elapsed() < TRIM_EVERY {
             continue;
         }

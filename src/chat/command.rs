@@ -12,6 +12,7 @@ use super::address::Names;
 use super::dialect::clean;
 use super::personal::Personal;
 use super::recall::Recall;
+use super::reminder::Reminder;
 use super::room::Role;
 use super::search::WORDS_MAX;
 use super::table::find;
@@ -56,6 +57,8 @@ pub enum Deed {
     Personal(Personal),
     /// The same, about what was said.
     Recall(Recall),
+    /// About what is to be said later, wherever it was sent.
+    Reminder(Reminder),
 }
 
 /// What help is asked about.
@@ -86,6 +89,7 @@ impl Command {
             Deed::Help(_) => Verb::Help,
             Deed::Personal(personal) => personal.verb(),
             Deed::Recall(recall) => recall.verb(),
+            Deed::Reminder(reminder) => reminder.verb(),
         }
     }
 
@@ -107,6 +111,7 @@ impl Deed {
             Deed::Invite(user) | Deed::Add(user) | Deed::Modify(user, _) | Deed::Remove(user) => Some(user),
             Deed::Personal(personal) => personal.user_mut(),
             Deed::Recall(recall) => recall.user_mut(),
+            Deed::Reminder(reminder) => reminder.user_mut(),
             _ => None,
         }
     }
@@ -148,6 +153,13 @@ pub fn parse<'a>(body: &'a [u8], start: &str, names: &Names<'_>) -> Parsed<'a> {
     let Some(row) = std::str::from_utf8(word).ok().and_then(find) else {
         return Parsed::Unknown(clean(&String::from_utf8_lossy(word)));
     };
+    if row.args == Args::Reminder {
+        let typed = String::from_utf8_lossy(first_line(&after[word.len()..])).into_owned();
+        return match Reminder::read(&typed, names) {
+            Ok(reminder) => Parsed::Command(Command { room: None, deed: Deed::Reminder(reminder) }),
+            Err(refusal) => Parsed::Malformed(row.verb, refusal),
+        };
+    }
     // Bytes that are no UTF-8 can not be part of an address, a role or a number either.
     let args: Vec<String> = args.into_iter().map(|arg| String::from_utf8_lossy(arg).into_owned()).collect();
     match arguments(row, &args, start, names) {
@@ -165,6 +177,10 @@ fn line(input: &[u8]) -> IResult<&[u8], Line<'_>> {
     let arg = preceded(take_while1(is_blank), take_till1(is_blank));
     let (_, found) = (word, many_m_n(0, ARGS_MAX, arg)).parse(line)?;
     Ok((rest, found))
+}
+
+fn first_line(text: &[u8]) -> &[u8] {
+    text.split(|c| matches!(c, b'\r' | b'\n' | 0)).next().unwrap_or_default()
 }
 
 fn is_blank(c: u8) -> bool {
@@ -241,6 +257,12 @@ fn arguments(row: &Row, args: &[String], start: &[u8], names: &Names<'_>) -> Res
             };
             plain(Deed::Personal(deed), None)
         }
+        Args::Number => {
+            let n = arg(0).and_then(|n| n.parse().ok()).ok_or(Refusal::MALFORMED)?;
+            plain(Deed::Reminder(Reminder::Forget(n)), None)
+        }
+        // Read as a line, before it was cut into words.
+        Args::Reminder => Err(Refusal::MALFORMED),
         Args::Topic => {
             let topic = match arg(0) {
                 None => Topic::Everything,
@@ -266,6 +288,7 @@ fn deed_of(verb: Verb) -> Result<Deed, Refusal> {
         Verb::Destroy => Deed::Destroy,
         Verb::Settings => Deed::Personal(Personal::Settings),
         Verb::Missed => Deed::Recall(Recall::Missed),
+        Verb::Reminders => Deed::Reminder(Reminder::List),
         // These need more than a room; their rows say so.
         Verb::Create
         | Verb::Invite
@@ -277,6 +300,8 @@ fn deed_of(verb: Verb) -> Result<Deed, Refusal> {
         | Verb::Set
         | Verb::Block
         | Verb::Unblock
+        | Verb::Remind
+        | Verb::Forget
         | Verb::Help => {
             return Err(Refusal::MALFORMED);
         }

@@ -11,6 +11,7 @@ pub mod outbox;
 pub mod outcome;
 pub mod personal;
 pub mod recall;
+pub mod reminder;
 pub mod render;
 pub mod room;
 pub mod search;

@@ -24,6 +24,9 @@ pub enum Verb {
     Set,
     Block,
     Unblock,
+    Remind,
+    Reminders,
+    Forget,
     Help,
 }
 
@@ -47,6 +50,10 @@ pub enum Args {
     Setting,
     /// `user`, of the sender's domain if it is a bare word.
     Person,
+    /// `[user] when text`, text being the rest of the line.
+    Reminder,
+    /// A number.
+    Number,
     /// `[command]`
     Topic,
 }
@@ -310,6 +317,39 @@ pub const COMMANDS: &[Row] = &[
         added: "unblock <user_name> - take messages from a blocked user again",
     },
     Row {
+        verb: Verb::Remind,
+        words: &["remind"],
+        args: Args::Reminder,
+        right: Right::Oneself,
+        usage: "[<user_name>] <20m|2h|21:30|2026-12-24 18:00> <text>",
+        deed: "",
+        kamailio: "",
+        openser: "",
+        added: "remind [<user_name>] <20m|2h|21:30|2026-12-24 18:00> <text> - say something later",
+    },
+    Row {
+        verb: Verb::Reminders,
+        words: &["reminders"],
+        args: Args::None,
+        right: Right::Oneself,
+        usage: "",
+        deed: "",
+        kamailio: "",
+        openser: "",
+        added: "reminders - show your reminders",
+    },
+    Row {
+        verb: Verb::Forget,
+        words: &["forget"],
+        args: Args::Number,
+        right: Right::Oneself,
+        usage: "<n>",
+        deed: "",
+        kamailio: "",
+        openser: "",
+        added: "forget <n> - take back a reminder, by the number that reminders shows",
+    },
+    Row {
         verb: Verb::Help,
         words: &["help"],
         args: Args::Topic,
@@ -335,7 +375,7 @@ pub(super) fn find(word: &str) -> Option<&'static Row> {
 mod tests {
     use super::*;
 
-    const VERBS: [Verb; 20] = [
+    const VERBS: [Verb; 23] = [
         Verb::Create,
         Verb::Join,
         Verb::Invite,
@@ -355,6 +395,9 @@ mod tests {
         Verb::Set,
         Verb::Block,
         Verb::Unblock,
+        Verb::Remind,
+        Verb::Reminders,
+        Verb::Forget,
         Verb::Help,
     ];
 

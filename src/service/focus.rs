@@ -6,6 +6,7 @@
 
 mod archive;
 mod invitations;
+mod reminders;
 mod words;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -244,6 +245,7 @@ impl Focus {
                     Deed::History(n) if command.room.is_none() && self.is_manager(&said.target) => {
                         self.recall(said, &Recall::Letters { n: *n, with: None }).await?
                     }
+                    Deed::Reminder(reminder) => self.remind(said, reminder).await?,
                     _ => self.command(said, &command).await?,
                 };
                 Ok(self.forgiving(reply))

@@ -10,3 +10,4 @@ pub mod person;
 pub mod ratelimit;
 pub mod registrar;
 pub mod relay;
+pub mod reminders;

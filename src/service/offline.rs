@@ -147,10 +147,12 @@ impl Offline {
             return Ok(Err(Refusal::NO_SUCH_USER));
         }
         let rules = self.focus.rules();
-        if !rules.offline && !self.registrar.is_reachable(to) {
+        let known = self.store.account(to)?;
+        let waits = rules.offline && known.as_ref().is_none_or(|account| account.settings.offline);
+        if !waits && !self.registrar.is_reachable(to) {
             return Ok(Err(Refusal::NOBODY_THERE));
         }
-        if let Some(account) = self.store.account(to)? {
+        if let Some(account) = known {
             let most = u64::from(rules.max_messages);
             if untaken(&self.store, &account, self.now())? >= most {
                 self.delivery.settled(account.id).await;

@@ -153,7 +153,7 @@ impl Relay {
         }
         let near = target.host().eq_ignore_ascii_case(author.host());
         let words = rules.notice.replace("%u", if near { target.user() } else { target.as_str() });
-        self.focus.tell(said, words)
+        self.focus.tell_person(author, Some(said.flow.remote), &said.headers, said.max_forwards - 1, words)
     }
 
     /// Waits for the devices, as long as their answers can still change what the sender is told.

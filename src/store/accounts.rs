@@ -217,6 +217,8 @@ impl Store {
             turn.conn.execute("DELETE FROM device WHERE account = ?1", [account.id.0])?;
             turn.conn.execute("DELETE FROM setting WHERE account = ?1", [account.id.0])?;
             turn.conn.execute("DELETE FROM blocked WHERE account = ?1", [account.id.0])?;
+            turn.conn.execute("DELETE FROM later WHERE account = ?1", [account.id.0])?;
+            turn.conn.execute("DELETE FROM receipt WHERE account = ?1", [account.id.0])?;
             turn.conn.execute("DELETE FROM log WHERE conversation = ?1", [account.mailbox.0])?;
             turn.conn.execute("DELETE FROM conversation WHERE id = ?1", [account.mailbox.0])?;
             turn.entries_deleted(&[account.mailbox])?;

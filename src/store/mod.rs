@@ -7,6 +7,7 @@
 mod accounts;
 mod archive;
 mod changes;
+mod later;
 mod lookups;
 mod pages;
 mod people;
@@ -37,6 +38,7 @@ use crate::types::{
 
 pub use accounts::{Account, Credentials, StoredBinding, View};
 pub use archive::{MISSED_MAX, Missed};
+pub use later::{Kept, Later, NewLater};
 pub use pages::Page;
 pub use rooms::RoomLine;
 

@@ -13,6 +13,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../sql/sqlite/0001_the_log.sql"),
     include_str!("../../sql/sqlite/0002_people.sql"),
     include_str!("../../sql/sqlite/0003_archive.sql"),
+    include_str!("../../sql/sqlite/0004_offline.sql"),
 ];
 const IMC: &str = include_str!("../../sql/sqlite/imc.sql");
 const IMC_INDEXES: &str = include_str!("../../sql/sqlite/imc_indexes.sql");
@@ -40,8 +41,10 @@ impl Tables {
             "blocked",
             "conversation",
             "device",
+            "later",
             "log",
             "meta",
+            "receipt",
             "setting",
             "span",
         ];

@@ -288,7 +288,7 @@ impl<'c> Turn<'c> {
     }
 
     /// Records the answer. False: this origin has one already.
-    fn accept(&self, accepted: &Accepted) -> rusqlite::Result<bool> {
+    pub(super) fn accept(&self, accepted: &Accepted) -> rusqlite::Result<bool> {
         let rows = self
             .conn
             .prepare_cached(
@@ -304,7 +304,7 @@ impl<'c> Turn<'c> {
         Ok(rows == 1)
     }
 
-    fn answered(&self, accepted: Option<&Accepted>) -> rusqlite::Result<Option<Answer>> {
+    pub(super) fn answered(&self, accepted: Option<&Accepted>) -> rusqlite::Result<Option<Answer>> {
         let Some(accepted) = accepted else { return Ok(None) };
         self.conn
             .prepare_cached("SELECT status FROM accepted WHERE origin = ?1")?

@@ -4,6 +4,7 @@
 //! over (spec §4). Nothing of it is kept: it is said as asides.
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::sync::PoisonError;
 use std::time::Instant;
 
@@ -76,21 +77,26 @@ impl Focus {
         Ok(())
     }
 
-    /// The manager says something to whoever sent this, on the device it came from.
-    pub fn tell(&self, said: &Incoming, words: String) -> Result<(), Fault> {
-        let Some(manager) = Aor::new(&self.manager, said.speaker.aor.host()) else { return Ok(()) };
-        let Some(account) = self.way_back(&said.speaker.aor)? else { return Ok(()) };
-        if said.speaker.foreign || said.max_forwards == 0 {
-            return Ok(());
-        }
+    /// The manager says something to a person of ours, on the device at `source`, else on all of his. `lines`: of
+    /// the request that caused it (In-Reply-To).
+    pub fn tell_person(
+        &self,
+        who: &Aor,
+        source: Option<SocketAddr>,
+        lines: &str,
+        hops: u8,
+        words: String,
+    ) -> Result<(), Fault> {
+        let Some(manager) = Aor::new(&self.manager, who.host()) else { return Ok(()) };
+        let Some(account) = self.way_back(who)? else { return Ok(()) };
         let aside = Aside {
             from: self.delivery.face(&manager, None),
             body: words.into(),
-            headers: (*format!("{}{}", said.headers, self.rules().extra_hdrs)).into(),
-            hops: said.max_forwards - 1,
+            headers: format!("{lines}{}", self.rules().extra_hdrs).into(),
+            hops,
             at: self.clock.wall(),
         };
-        self.delivery.aside(account, Some(said.flow.remote), aside);
+        self.delivery.aside(account, source, aside);
         Ok(())
     }
 
