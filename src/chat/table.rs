@@ -325,7 +325,7 @@ pub const COMMANDS: &[Row] = &[
         deed: "",
         kamailio: "",
         openser: "",
-        added: "remind [<user_name>] <20m|2h|21:30|2026-12-24 18:00> <text> - say something later",
+        added: "remind [<user_name>] <time> <text> - say something later, in 20m or 2h, at 21:30 or 2026-12-24 18:00",
     },
     Row {
         verb: Verb::Reminders,

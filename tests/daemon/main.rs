@@ -25,5 +25,6 @@ mod proxy;
 mod refusals;
 mod register;
 mod reload;
+mod reminders;
 mod rooms;
 mod trusted;
