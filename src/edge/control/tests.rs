@@ -66,7 +66,15 @@ impl Management for Fake {
         Ok(())
     }
     async fn offline_list(&self, _: Option<Aor>) -> Result<Vec<LetterInfo>, Denied> {
-        Ok(Vec::new())
+        Ok(vec![LetterInfo {
+            id: 1,
+            account: "bob@example.org".into(),
+            from: "alice@example.org".into(),
+            at: "2026-11-20 21:04:00".into(),
+            expires: "2026-11-23 21:04:00".into(),
+            media: "text/plain".into(),
+            bytes: 5,
+        }])
     }
     async fn offline_purge(&self, _: Aor) -> Result<u64, Denied> {
         Ok(3)
