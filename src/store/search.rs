@@ -22,6 +22,8 @@ const SWEEP: usize = 2048;
 const PLACES: usize = 64;
 /// Entries with the words that are looked at for one answer.
 const BUDGET: usize = 4096;
+/// The same, of those that are looked at wherever they are, before the places are asked for.
+const FIRST_LOOK: usize = 1024;
 /// Form of the index; another one is made anew.
 const VERSION: i64 = 1;
 
@@ -188,47 +190,79 @@ impl Index {
         words: &[String],
         limit: usize,
     ) -> rusqlite::Result<Vec<Seq>> {
-        let mut hits: Vec<Seq> = Vec::new();
-        let mut budget = BUDGET;
+        let mut spans = spans.to_vec();
+        spans.sort_unstable_by_key(|span| span.conversation);
+        let spans = &spans[..];
         let mut places: Vec<ConvId> = spans.iter().map(|span| span.conversation).collect();
-        places.sort_unstable();
         places.dedup();
         let text: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
-        let mut select = self.conn.prepare_cached(
-            "SELECT rowid FROM words WHERE words MATCH ?1 AND rowid >= ?2 ORDER BY rowid DESC",
-        )?;
-        let mut place_of = log.prepare_cached("SELECT conversation FROM log WHERE seq = ?1")?;
+        let text = text.join(" AND ");
+        if places.len() > PLACES {
+            // Rare words, and words that are in everybody's mouth, are found sooner without asking for the places.
+            let all = Wanted { question: format!("text : ({text})"), spans, limit, above: Seq(0) };
+            let (hits, complete) = self.scan(log, &all, &mut { FIRST_LOOK })?;
+            if complete {
+                return Ok(hits);
+            }
+        }
+        let mut hits: Vec<Seq> = Vec::new();
+        let mut budget = BUDGET;
         for some in places.chunks(PLACES) {
             let names: Vec<String> = some.iter().map(|place| format!("\"c{}\"", place.0)).collect();
-            let question = format!("place : ({}) AND text : ({})", names.join(" OR "), text.join(" AND "));
-            let here = |span: &&Span| some.contains(&span.conversation);
-            let since = spans.iter().filter(here).map(|span| span.since.0).min().unwrap_or(0);
-            let mut rows = select.query(params![question, since])?;
-            let mut found = 0;
-            while let Some(row) = rows.next()? {
-                let seq = Seq(row.get(0)?);
-                let beaten = hits.len() >= limit && hits[limit - 1] > seq;
-                if found == limit || beaten || budget == 0 {
-                    break;
-                }
-                budget -= 1;
-                let place = place_of.query_row([seq.0], |row| row.get(0).map(ConvId)).optional()?;
-                let his = |span: &Span| {
-                    Some(span.conversation) == place
-                        && seq >= span.since
-                        && span.until.is_none_or(|until| seq <= until)
-                };
-                if spans.iter().any(his) {
-                    hits.push(seq);
-                    found += 1;
-                }
-            }
-            drop(rows);
+            let question = format!("place : ({}) AND text : ({text})", names.join(" OR "));
+            let above = if hits.len() < limit { Seq(0) } else { hits[limit - 1] };
+            let (found, _) = self.scan(log, &Wanted { question, spans, limit, above }, &mut budget)?;
+            hits.extend(found);
             hits.sort_unstable_by(|a, b| b.cmp(a));
             hits.truncate(limit);
         }
         Ok(hits)
     }
+
+    /// The newest that are wanted, and whether nothing that is wanted was left out for want of budget.
+    fn scan(
+        &self,
+        log: &Connection,
+        wanted: &Wanted<'_>,
+        budget: &mut usize,
+    ) -> rusqlite::Result<(Vec<Seq>, bool)> {
+        let mut select = self.conn.prepare_cached(
+            "SELECT rowid FROM words WHERE words MATCH ?1 AND rowid > ?2 ORDER BY rowid DESC",
+        )?;
+        let mut place_of = log.prepare_cached("SELECT conversation FROM log WHERE seq = ?1")?;
+        let mut rows = select.query(params![wanted.question, wanted.above.0])?;
+        let mut hits = Vec::new();
+        while let Some(row) = rows.next()? {
+            if *budget == 0 {
+                return Ok((hits, false));
+            }
+            *budget -= 1;
+            let seq = Seq(row.get(0)?);
+            // Gone from the log, it is nowhere.
+            let place = place_of.query_row([seq.0], |row| row.get(0).map(ConvId)).optional()?;
+            let Some(place) = place else { continue };
+            let first = wanted.spans.partition_point(|span| span.conversation < place);
+            let mut there = wanted.spans[first..].iter().take_while(|span| span.conversation == place);
+            if there.any(|span| seq >= span.since && span.until.is_none_or(|until| seq <= until)) {
+                hits.push(seq);
+                if hits.len() == wanted.limit {
+                    break;
+                }
+            }
+        }
+        Ok((hits, true))
+    }
+}
+
+/// What is looked for in one pass.
+struct Wanted<'a> {
+    /// In the language of the index.
+    question: String,
+    /// By conversation.
+    spans: &'a [Span],
+    limit: usize,
+    /// Only what is newer.
+    above: Seq,
 }
 
 fn connect(path: &Path, more: OpenFlags) -> rusqlite::Result<Connection> {

@@ -29,6 +29,7 @@ enum Part {
     #[default]
     Start,
     Log(i64),
+    Mailboxes(i64),
     Accepted(Origin),
     Bindings(i64, String),
     Devices(i64, String),
@@ -63,10 +64,14 @@ impl Turn<'_> {
                         if shared.full.swap(full, std::sync::atomic::Ordering::Relaxed) != full {
                             tracing::warn!(full, "history.max_bytes");
                         }
-                        Some(Part::Accepted([0; 16]))
+                        Some(Part::Mailboxes(0))
                     }
                 }
             }
+            Part::Mailboxes(after) => Some(match self.trim_mailboxes(now, after)? {
+                Some(account) => Part::Mailboxes(account),
+                None => Part::Accepted([0; 16]),
+            }),
             Part::Accepted(after) => Some(match self.trim_accepted(now, after)? {
                 Some(origin) => Part::Accepted(origin),
                 None => Part::Bindings(0, String::new()),
@@ -139,6 +144,52 @@ impl Turn<'_> {
             *removed += gone.len() as u64;
         }
         Ok((count == SLICE).then_some(last))
+    }
+
+    /// Letters of those who keep none: they go when all devices have taken them, or when they have expired.
+    fn trim_mailboxes(&mut self, now: UnixMs, after: i64) -> rusqlite::Result<Option<i64>> {
+        let nobody_keeps = self.shared.options.history_keep.is_zero();
+        let accounts: Vec<i64> = self
+            .conn
+            .prepare_cached(match nobody_keeps {
+                true => "SELECT id FROM account WHERE id > ?1 ORDER BY id LIMIT ?2",
+                false => "SELECT DISTINCT account FROM setting WHERE account > ?1 ORDER BY account LIMIT ?2",
+            })?
+            .query_map([after, SLICE], |row| row.get(0))?
+            .collect::<rusqlite::Result<_>>()?;
+        for &account in &accounts {
+            let mailbox: Option<i64> = self
+                .conn
+                .prepare_cached(
+                    "SELECT mailbox FROM account a WHERE id = ?1 AND (?2 OR EXISTS
+                        (SELECT 1 FROM setting WHERE account = a.id AND key = 'archive' AND value = 'off'))",
+                )?
+                .query_row(params![account, nobody_keeps], |row| row.get(0))
+                .optional()?
+                .flatten();
+            let Some(mailbox) = mailbox else { continue };
+            // As far as is on disk: what has moved since is seen in the next round. Without a device nothing is taken.
+            let taken: Option<i64> = self
+                .conn
+                .prepare_cached("SELECT min(position) FROM device WHERE account = ?1")?
+                .query_row([account], |row| row.get(0))?;
+            let rows = self
+                .conn
+                .prepare_cached(
+                    "DELETE FROM log WHERE seq IN
+                        (SELECT seq FROM log WHERE conversation = ?1 AND kind IN (3, 4)
+                            AND (seq <= ?2 OR expires <= ?3) ORDER BY seq LIMIT ?4)",
+                )?
+                .execute(params![mailbox, taken.unwrap_or(0), now, SLICE])?;
+            if rows > 0 {
+                self.entries_deleted(&[ConvId(mailbox)])?;
+            }
+            if rows as i64 == SLICE {
+                // There may be more of his.
+                return Ok(Some(account - 1));
+            }
+        }
+        Ok(if accounts.len() as i64 == SLICE { accounts.last().copied() } else { None })
     }
 
     fn trim_accepted(&mut self, now: UnixMs, after: Origin) -> rusqlite::Result<Option<Origin>> {

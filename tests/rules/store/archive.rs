@@ -142,6 +142,33 @@ async fn words_are_found_without_accents_in_other_scripts_and_never_as_syntax() 
 }
 
 #[tokio::test]
+async fn words_are_found_in_many_rooms_the_newest_first() {
+    let (_dir, store) = fresh();
+    let mut expected = Vec::new();
+    for n in 0..150 {
+        let name = format!("r{n}");
+        let members: &[&str] = if n % 2 == 0 { &["alice", "bob"] } else { &["alice"] };
+        room(&store, &name, members).await;
+    }
+    for n in 0..3000 {
+        let room = (n * 7) % 150;
+        let text = format!("tea number{n} {}", if n == 40 { "rare" } else { "common" });
+        said(&store, &format!("r{room}"), "alice", &text).await;
+        if room % 2 == 0 {
+            expected.insert(0, text);
+        }
+    }
+    // More than a first look takes: what bob wants is behind much that he may not see.
+    for n in 0..1500 {
+        said(&store, "r1", "alice", &format!("tea for alice {n}")).await;
+    }
+    assert_eq!(search(&store, "bob", "tea").await, expected[..20]);
+    assert_eq!(search(&store, "bob", "rare").await, ["tea number40 rare"]);
+    assert_eq!(search(&store, "bob", "number41").await, [""; 0]);
+    assert_eq!(search(&store, "alice", "tea").await[0], "tea for alice 1499");
+}
+
+#[tokio::test]
 async fn an_index_is_made_from_a_log_that_was_there_before_it_and_again_when_it_is_lost() {
     let (dir, store) = fresh();
     room(&store, "team", &["alice"]).await;

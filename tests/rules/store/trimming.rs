@@ -120,3 +120,54 @@ async fn a_backup_is_a_whole_database() {
     let copy = Store::open(Options { path: file, ..options(dir.path()) }).unwrap();
     assert_eq!(state(&copy, "team"), state(&store, "team"));
 }
+
+/// Letters of both kinds in somebody's mailbox.
+fn kept(dir: &TempDir, store: &Store, who: &str) -> Vec<String> {
+    let mailbox = store.account(&aor(who)).unwrap().unwrap().mailbox;
+    let conn = raw(dir);
+    let mut rows =
+        conn.prepare("SELECT CAST(body AS TEXT) FROM log WHERE conversation = ?1 ORDER BY seq").unwrap();
+    rows.query_map([mailbox.0], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+}
+
+#[tokio::test]
+async fn letters_of_those_who_keep_none_go_with_their_delivery() {
+    let (dir, store) = fresh();
+    let sent = |body: &str| NewEntry {
+        peer: Some(aor("bob")),
+        ..entry(Place::Mailbox(aor("alice")), EntryKind::Sent, Some("alice"), body)
+    };
+    let mut seqs = Vec::new();
+    for n in 0..1200 {
+        let entries = vec![direct("bob", "alice", &n.to_string()), sent(&n.to_string())];
+        seqs.push(done(&store, Commit { entries, ..Commit::default() }).await);
+    }
+    store.set(&aor("bob"), ("archive", "off")).await.unwrap();
+    store.set(&aor("carol"), ("archive", "off")).await.unwrap();
+    trim(&store, NOW).await;
+    assert_eq!(kept(&dir, &store, "bob").len(), 1200, "nothing is taken yet");
+    let bob = id(&store, "bob");
+    store.positions(vec![(bob, "urn:a".into(), seqs[1199][1]), (bob, "urn:b".into(), seqs[1099][0])]);
+    store.flush().await;
+    trim(&store, NOW).await;
+    assert_eq!(kept(&dir, &store, "bob")[0], "1100", "one of his devices is to get it yet");
+    assert_eq!(kept(&dir, &store, "alice").len(), 1200, "hers are hers");
+    assert_eq!(heard_after(&store, "bob", seqs[1099][0], 64).len(), 100);
+    store.positions(vec![(bob, "urn:b".into(), seqs[1199][1])]);
+    store.flush().await;
+    trim(&store, NOW).await;
+    assert_eq!(kept(&dir, &store, "bob"), [""; 0]);
+    let head = store.head();
+    drop(store);
+    let nothing = Options { history_keep: Duration::ZERO, ..options(dir.path()) };
+    let store = Store::open(nothing).unwrap();
+    assert_eq!(store.head(), head);
+    trim(&store, NOW).await;
+    assert_eq!(kept(&dir, &store, "alice").len(), 1200, "she has no device, and they have not expired");
+    store.positions(vec![(id(&store, "alice"), "".into(), seqs[9][1])]);
+    store.flush().await;
+    trim(&store, NOW).await;
+    assert_eq!(kept(&dir, &store, "alice").len(), 1190);
+    trim(&store, NOW + 4 * DAY).await;
+    assert_eq!(kept(&dir, &store, "alice"), [""; 0]);
+}
