@@ -59,6 +59,15 @@ struct Room {
     seen: i64,
 }
 
+/// How a search ended.
+enum Search {
+    Found(Vec<Arc<Entry>>),
+    /// The index could not be written lately.
+    Later,
+    /// Nothing is kept here that could be searched.
+    Never,
+}
+
 type Question = Box<dyn FnOnce(&mut Room) + Send>;
 
 /// The way to the thread. It ends when this is closed.
@@ -180,18 +189,25 @@ impl Room {
         words: &[String],
         limit: usize,
         mailbox_too: bool,
-    ) -> rusqlite::Result<Option<Vec<Arc<Entry>>>> {
+    ) -> rusqlite::Result<Search> {
         let head = self.shared.head.load(Ordering::Acquire);
         for _ in 0..CATCH_UP {
-            if !self.slice(head)? {
-                break;
+            match self.slice(head) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    self.broken(&error);
+                    break;
+                }
             }
         }
-        let Some(index) = &self.index else { return Ok(None) };
+        let Some(index) = &self.index else {
+            return Ok(if self.again.is_some() { Search::Later } else { Search::Never });
+        };
         let (mailbox, mut spans) = self.spans(account, 0)?;
         spans.retain(|span| mailbox_too || Some(span.conversation) != mailbox);
         let hits = if words.is_empty() { Vec::new() } else { index.find(&self.log, &spans, words, limit)? };
-        self.entries(hits).map(Some)
+        self.entries(hits).map(Search::Found)
     }
 
     fn letters(&self, mailbox: ConvId, with: Option<&Aor>, n: usize) -> rusqlite::Result<Vec<Arc<Entry>>> {
@@ -303,6 +319,9 @@ impl Store {
     /// The newest at most `limit` messages with all these words in what an account may see, newest first; his
     /// mailbox only with `mailbox_too`. `None`: there is no index, as nothing is kept here.
     ///
+    /// # Errors
+    /// [`Fault::Unavailable`] while the index cannot be written.
+    ///
     /// `words` as [`crate::chat::search::words`] makes them. What was said within the last moments of a flood may
     /// not be found yet.
     pub async fn search(
@@ -312,7 +331,7 @@ impl Store {
         limit: usize,
         mailbox_too: bool,
     ) -> Result<Option<Vec<Arc<Entry>>>, Fault> {
-        self.ask_archive(move |room| {
+        let found = self.ask_archive(move |room| {
             let found = room.search(account, &words, limit, mailbox_too);
             if let Err(error) = &found
                 && is_damaged(error)
@@ -320,8 +339,12 @@ impl Store {
                 room.broken(error);
             }
             found
-        })
-        .await
+        });
+        match found.await? {
+            Search::Found(entries) => Ok(Some(entries)),
+            Search::Never => Ok(None),
+            Search::Later => Err(Fault::Unavailable("the search index could not be written".into())),
+        }
     }
 
     /// How many entries of the log are not in the index yet, at most.

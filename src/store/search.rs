@@ -51,7 +51,7 @@ impl Index {
         match Self::open_existing(path, &name, head) {
             Ok(Some(index)) => return Ok(index),
             Ok(None) => {}
-            Err(error) if is_damaged(&error) => tracing::warn!(%error, "the search index is made anew"),
+            Err(error) if is_no_index(&error) => tracing::warn!(%error, "the search index is made anew"),
             Err(error) => return Err(error),
         }
         remove(path);
@@ -291,8 +291,13 @@ pub(super) fn remove(path: &Path) {
 
 /// Whether the file itself is the trouble.
 pub(super) fn is_damaged(error: &rusqlite::Error) -> bool {
-    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase, Unknown};
-    matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase | Unknown))
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
+}
+
+/// The same when it is opened: a file of ours that lacks a table is of no use either.
+fn is_no_index(error: &rusqlite::Error) -> bool {
+    is_damaged(error) || error.sqlite_error_code() == Some(rusqlite::ErrorCode::Unknown)
 }
 
 fn put(conn: &Connection, key: &str, value: i64) -> rusqlite::Result<()> {

@@ -200,3 +200,45 @@ fn a_stranger_to_the_server_is_told_nothing() {
     );
     assert!(ghost.texts().is_empty());
 }
+
+#[test]
+fn an_index_in_the_making_survives_kills_with_each_entry_once() {
+    let mut daemon = Daemon::open();
+    let (alice, bob) = (daemon.udp("alice"), daemon.udp("bob"));
+    room("team", &alice, &[&bob]);
+    alice.expect(202, "team", "the first");
+    daemon.terminate();
+    let log = rusqlite::Connection::open(daemon.dir().join("imcd.db")).unwrap();
+    log.execute_batch(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40000)
+         INSERT INTO log (conversation, kind, sender, body, at, expires, hops, private)
+         SELECT conversation, 1, sender, CAST('pebble' || i || ' of the many' AS BLOB), at, 1, 9, 0
+         FROM n, (SELECT * FROM log WHERE kind = 1 LIMIT 1)",
+    )
+    .unwrap();
+    let count = |conn: &rusqlite::Connection, sql: &str| -> i64 {
+        conn.query_row(sql, [], |row| row.get(0)).unwrap()
+    };
+    let said = count(&log, "SELECT count(*) FROM log WHERE kind = 1");
+    drop(log);
+    for end in ["", "-wal", "-shm"] {
+        std::fs::remove_file(daemon.dir().join(format!("imcd.db-search{end}"))).ok();
+    }
+    for _ in 0..5 {
+        daemon.restart();
+        daemon.kill();
+    }
+    daemon.restart();
+    alice.register();
+    for _ in 0..25 {
+        // Each question takes in a piece of the log first.
+        finds(&alice, "#search nowhere", &["*** Nothing found"]);
+    }
+    finds(&alice, "#search pebble40000", &["[alice] in [team]: pebble40000 of the many"]);
+    finds(&alice, "#search first", &["[alice] in [team]: the first"]);
+    assert_eq!(asks(&alice, "chat-manager", "#search many").len(), 21);
+    daemon.terminate();
+    let index = rusqlite::Connection::open(daemon.dir().join("imcd.db-search")).unwrap();
+    assert_eq!(count(&index, "SELECT count(*) FROM words"), said);
+    assert_eq!(count(&index, "SELECT count(*) FROM words('pebble39999')"), 1);
+}

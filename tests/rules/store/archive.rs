@@ -286,3 +286,44 @@ async fn what_was_missed_is_counted_by_person_and_room() {
     let devices: Vec<_> = view.devices.iter().map(|(key, position, _)| (&**key, *position)).collect();
     assert_eq!(devices, [("urn:a", from), ("urn:b", from)], "an absence moves no position");
 }
+
+#[tokio::test]
+async fn an_index_that_cannot_be_written_is_unavailable_and_harms_nobody() {
+    let (dir, store) = fresh();
+    drop(store);
+    std::fs::remove_file(dir.path().join("t.db-search")).ok();
+    // A directory in its place, which nobody can open as a file and nobody removes.
+    std::fs::create_dir_all(dir.path().join("t.db-search").join("inside")).unwrap();
+    let store = Store::open(options(dir.path())).unwrap();
+    room(&store, "team", &["alice"]).await;
+    said(&store, "team", "alice", "tea").await;
+    for _ in 0..2 {
+        assert!(is_unavailable(store.search(id(&store, "alice"), vec!["tea".into()], 20, true).await));
+    }
+    letter(&store, "alice", "bob", "still here").await;
+    assert_eq!(letters(&store, "alice", None, 9).await, ["still here"]);
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config { cases: 64, ..Default::default() })]
+
+    #[test]
+    fn any_question_has_an_answer(questions in proptest::collection::vec("\\PC{0,60}|[ \"'*^:(){}+.AND OR NOT-]{0,40}", 1..20)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let (_dir, store) = fresh();
+            room(&store, "team", &["alice"]).await;
+            for text in &questions {
+                said(&store, "team", "alice", text).await;
+            }
+            for question in &questions {
+                let found = search(&store, "alice", question).await;
+                let words = imcd::chat::search::words(question);
+                let plain = |word: &String| word.chars().all(|c| c.is_ascii_alphanumeric());
+                if !words.is_empty() && words.iter().all(plain) && question.split_whitespace().count() <= 8 {
+                    assert!(found.contains(question), "{question:?} is not among {found:?}");
+                }
+            }
+        });
+    }
+}
