@@ -12,6 +12,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 pub use self::read::{MAX_INSTANCE, MAX_LIST, MAX_TEXT, read_expires};
+use serde::{Deserialize, Serialize};
+
+use crate::chat::phones::LEARNED_MAX;
 use crate::refusal::Refusal;
 use crate::sip::uri::{self, Uri};
 use crate::types::{DEFAULT_DEVICE, DeviceKey, Flow, Transport, UnixMs};
@@ -55,6 +58,33 @@ pub struct Binding {
     pub methods: Option<Vec<String>>,
     /// When it last registered.
     pub updated_at: UnixMs,
+    /// What it showed of itself since; forgotten when its User-Agent changes.
+    pub learned: Learned,
+}
+
+/// Media types, in lower case, without parameters; at most [`LEARNED_MAX`] each.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Learned {
+    /// It sent them itself, or listed them in an Accept other than that of its REGISTER.
+    pub takes: Vec<String>,
+    /// It answered them with 415 or 488.
+    pub refuses: Vec<String>,
+}
+
+impl Learned {
+    /// True: something is new. What is taken is not refused any more, and the other way round.
+    pub fn add(&mut self, takes: &[String], refuses: &[String]) -> bool {
+        let before = self.clone();
+        let put = |media: &String, to: &mut Vec<String>, from: &mut Vec<String>| {
+            from.retain(|known| known != media);
+            if to.len() < LEARNED_MAX && !to.contains(media) {
+                to.push(media.clone());
+            }
+        };
+        takes.iter().for_each(|media| put(media, &mut self.takes, &mut self.refuses));
+        refuses.iter().for_each(|media| put(media, &mut self.refuses, &mut self.takes));
+        *self != before
+    }
 }
 
 /// What makes two bindings of one account the same. `Display` gives a text that is unique in the account.
@@ -381,11 +411,13 @@ fn bind(
         if kept.iter().any(|b| concerns(b) && request.is_older_than(b)) {
             return Err(OUT_OF_ORDER);
         }
+        let same_phone = |b: &&Binding| concerns(b) && b.user_agent == request.user_agent;
+        let learned = kept.iter().find(same_phone).map(|b| b.learned.clone()).unwrap_or_default();
         kept.retain(|b| !concerns(b));
         // Named twice in one request, the later word counts.
         made.retain(|b| !w.names(b));
         if w.seconds > 0 {
-            made.push(binding(w, request, now));
+            made.push(Binding { learned, ..binding(w, request, now) });
         }
     }
     Ok(made)
@@ -427,6 +459,7 @@ fn binding(wanted: &Wanted<'_>, request: &Request, now: UnixMs) -> Binding {
         accept: request.accept.clone(),
         methods: contact.methods.clone().filter(|told| !told.is_empty()).or_else(|| request.methods.clone()),
         updated_at: now,
+        learned: Learned::default(),
     }
 }
 

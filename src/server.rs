@@ -178,6 +178,13 @@ impl House for Rooms {
                 let registrar = self.registrar.clone();
                 self.runtime.spawn_blocking(move || registrar.unbound(account, contact));
             }
+            Some(Report::Learned { account, contact, refuses, accept }) => {
+                let registrar = self.registrar.clone();
+                let learned = async move {
+                    registrar.refused(account, &contact, refuses, accept.as_deref()).await;
+                };
+                drop(self.runtime.spawn(learned));
+            }
             Some(Report::GaveUp { account, seq }) => {
                 drop(self.runtime.spawn(self.focus.clone().given_up(account, seq)))
             }
@@ -329,6 +336,8 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
             timers,
             dialect: config.imc.dialect,
             copy_to_sender: config.delivery.copy_to_sender,
+            prefix: config.offline.prefix,
+            ctime,
             keepalive: match config.sip.nat_keepalive_s {
                 0 => None,
                 seconds => Some(Duration::from_secs(u64::from(seconds))),
@@ -572,12 +581,19 @@ fn reload(server: &Server, reread: &Reread, set_level: &SetLevel) {
         Arc::new(Rules::new(&now));
     server.delivery.set_room_max(now.offline.room_max);
     server.delivery.set_copies(now.delivery.copy_to_sender);
+    server.delivery.tell_all(|| Input::Prefix(now.offline.prefix));
     *config = now;
     // Said when it is so: who reads it may rely on it.
     for key in needs_restart {
         warn!("{key} has changed and takes effect after a restart");
     }
     info!("configuration reloaded");
+}
+
+/// C's `ctime` without its line feed, in the server's time zone: `Fri Nov 20 21:52:16 2026`.
+fn ctime(at: UnixMs) -> String {
+    let at = jiff::Timestamp::from_millisecond(at).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    at.to_zoned(jiff::tz::TimeZone::system()).strftime("%a %b %e %H:%M:%S %Y").to_string()
 }
 
 /// What has to be done now and then.

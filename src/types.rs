@@ -325,6 +325,9 @@ pub struct Entry {
     pub private: bool,
     /// What all receivers have in common, rendered by the first outbox that needs it.
     pub rendered: OnceLock<Box<[u8]>>,
+    /// The same as text, for phones that cannot show the body; made by the first outbox that needs it. `None`:
+    /// there is no text in it.
+    pub as_text: OnceLock<Option<Arc<Entry>>>,
 }
 
 /// What a member may see: an interval of a conversation's log. Both ends inclusive; `until` open while he belongs.

@@ -3,6 +3,7 @@
 pub mod address;
 pub mod command;
 pub mod content;
+pub mod convert;
 pub mod decide;
 pub mod dialect;
 pub mod history;
@@ -10,6 +11,7 @@ pub mod ids;
 pub mod outbox;
 pub mod outcome;
 pub mod personal;
+pub mod phones;
 pub mod recall;
 pub mod reminder;
 pub mod render;

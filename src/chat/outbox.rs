@@ -8,7 +8,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::render::{Aside, Contact, is_text};
+use super::phones::Manner;
+use super::render::{Aside, Contact, as_text, is_sealed, is_text};
+use crate::config::Prefix;
 use crate::sip::transaction::ClientTimer;
 use crate::types::{AccountId, ConvId, Dest, Entry, Seq, Span, UnixMs};
 
@@ -20,6 +22,8 @@ pub const ASIDE_MAX: usize = 64;
 const POISON_TRIES: u8 = 5;
 /// … if the refusals are at least this far apart.
 const POISON_APART: Duration = Duration::from_secs(60);
+/// Text so old is late, whatever kept it.
+const LATE_MS: UnixMs = 60_000;
 /// Away: first pause, doubled up to the last.
 const BACKOFF_MIN: Duration = Duration::from_secs(30);
 pub const BACKOFF_MAX: Duration = Duration::from_secs(15 * 60);
@@ -84,6 +88,10 @@ pub struct Shape {
     pub part: u16,
     /// Content-Type without parameters.
     pub bare: bool,
+    /// Its time stands before the text.
+    pub late: bool,
+    /// The phone cannot show it, and there is no text in it.
+    pub unfit: bool,
 }
 
 /// The one open transaction.
@@ -161,10 +169,13 @@ pub struct Outbox {
     pub moved: bool,
     /// It is on the shard's list of those whose position is to be taken.
     pub listed: bool,
+    /// When it came, or came back after it was away.
+    pub since: UnixMs,
 }
 
 impl Outbox {
-    pub fn new(account: AccountId, contact: Contact, cursor: Seq) -> Outbox {
+    /// `now`: what was said before comes late to it.
+    pub fn new(account: AccountId, contact: Contact, cursor: Seq, now: UnixMs) -> Outbox {
         Outbox {
             account,
             contact,
@@ -192,6 +203,7 @@ impl Outbox {
             parked: false,
             moved: false,
             listed: false,
+            since: now,
         }
     }
 
@@ -303,8 +315,9 @@ impl Outbox {
         false
     }
 
-    /// The next thing to send: what was begun, then asides, then entries that have not expired.
-    pub fn next(&mut self, now: UnixMs) -> Option<Item> {
+    /// The next thing to send: what was begun, then asides, then entries that have not expired; in the form that
+    /// its contact can show.
+    pub fn next(&mut self, now: UnixMs, prefix: Prefix) -> Option<Item> {
         match self.working.take() {
             Some(Item::Entry(entry)) if entry.expires <= now => self.shape = Shape::default(),
             begun => self.working = begun,
@@ -315,9 +328,43 @@ impl Outbox {
                 None => self.front(now).map(Item::Entry),
             };
             self.last_cseq = self.first_cseq;
+            if let Some(Item::Entry(entry)) = &self.working {
+                let manner = self.contact.takes.manner(entry.content_type.as_deref());
+                let text = if manner == Manner::AsItIs { None } else { as_text(entry) };
+                self.shape.unfit = manner == Manner::TextOnly && text.is_none();
+                if let Some(text) = text {
+                    self.working = Some(Item::Entry(text));
+                }
+            }
             self.shape.bare = self.takes_bare && self.working.as_ref().is_some_and(Item::is_our_text);
+            self.shape.late = self.working.as_ref().is_some_and(|item| self.is_late(item, now, prefix));
         }
         self.working.clone()
+    }
+
+    /// Its time is said in the text (spec §2, `offline.prefix`).
+    fn is_late(&self, item: &Item, now: UnixMs, prefix: Prefix) -> bool {
+        let Item::Entry(entry) = item else { return false };
+        if !is_text(entry) || is_sealed(&entry.body) {
+            return false;
+        }
+        let old = now.saturating_sub(entry.at) > LATE_MS;
+        match prefix {
+            Prefix::Never => false,
+            Prefix::Auto => old && !self.contact.takes.shows_date(),
+            Prefix::Always => old || entry.at < self.since,
+        }
+    }
+
+    /// It refused the item at work for its type: the text in it is tried, if there is some. False: there is none.
+    pub fn convert(&mut self, now: UnixMs, prefix: Prefix) -> bool {
+        let Some(Item::Entry(entry)) = &self.working else { return false };
+        let Some(text) = as_text(entry).filter(|_| !is_text(entry)) else { return false };
+        let item = Item::Entry(text);
+        let late = self.is_late(&item, now, prefix);
+        self.shape = Shape { bare: self.takes_bare, late, ..Shape::default() };
+        self.working = Some(item);
+        true
     }
 
     /// Says something besides the log. True: an older one was lost for it.

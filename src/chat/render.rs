@@ -6,12 +6,14 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::content::{Content, content};
+use super::convert::text_of;
 use super::dialect::{Dialect, author_prefix};
 use super::history::not_text;
 use super::ids::{Branch, Ids};
+use super::phones::Takes;
 use super::search::is_encrypted;
 use crate::sip::header::{date_rfc3261, quote_display};
 use crate::sip::write::decimal;
@@ -51,6 +53,8 @@ pub struct Contact {
     pub is_route: bool,
     /// CRLFCRLF goes to it every `sip.nat_keepalive_s`.
     pub keepalive: bool,
+    /// What it can show.
+    pub takes: Arc<Takes>,
 }
 
 /// What is said to one account's contacts now and kept nowhere: answers, words of refusal (design.md, asides).
@@ -159,6 +163,45 @@ pub fn shown_type(entry: &Entry) -> &str {
         Some(given) if entry.kind != EntryKind::Sent || is_plain(entry) => given,
         _ => PLAIN,
     }
+}
+
+/// The same entry with the text in it for a body (spec §5); `None`: there is none.
+pub fn as_text(entry: &Entry) -> Option<Arc<Entry>> {
+    let made = entry.as_text.get_or_init(|| {
+        let text = text_of(entry.content_type.as_deref(), &entry.body)?;
+        // What was said about the body does not hold for the text in it.
+        let about = |line: &&str| line.get(..8).is_some_and(|name| name.eq_ignore_ascii_case("Content-"));
+        let headers: String = entry.headers.split_inclusive("\r\n").filter(|line| !about(line)).collect();
+        Some(Arc::new(Entry {
+            seq: entry.seq,
+            conversation: entry.conversation,
+            kind: entry.kind,
+            from: entry.from.clone(),
+            sender: entry.sender.clone(),
+            source: entry.source.clone(),
+            content_type: None,
+            headers: headers.into(),
+            body: text.into(),
+            at: entry.at,
+            expires: entry.expires,
+            hops: entry.hops,
+            private: entry.private,
+            rendered: OnceLock::new(),
+            as_text: OnceLock::new(),
+        }))
+    });
+    made.clone()
+}
+
+/// What stands before text that comes late (spec §2, `offline.prefix`), as msilo writes it: C's `ctime` of the
+/// server's local time.
+pub fn late_prefix(ctime: &str) -> String {
+    format!("[Offline message - {ctime}] ")
+}
+
+/// A body that only its receiver can read: nothing may be put before it.
+pub fn is_sealed(body: &[u8]) -> bool {
+    body.starts_with(b"?OTR") || body.starts_with(b"-----BEGIN PGP ")
 }
 
 /// Text that may be prefixed, split and shown by any phone.

@@ -20,6 +20,7 @@ use super::ids::{Branch, Ids};
 use super::outbox::{Outbox, Skips};
 use super::render::{Aside, Contact};
 use super::wheel::Wheel;
+use crate::config::Prefix;
 use crate::sip::transaction::{Fire, Timers};
 use crate::types::{
     AccountId, Announcement, Aor, ConvId, Dest, DeviceKey, Entry, EntryKind, Seq, Span, UnixMs,
@@ -32,6 +33,10 @@ pub struct Settings {
     pub timers: Timers,
     pub dialect: Dialect,
     pub copy_to_sender: bool,
+    /// `offline.prefix`.
+    pub prefix: Prefix,
+    /// A time as C's `ctime` writes it, in the server's time zone.
+    pub ctime: fn(UnixMs) -> String,
     /// CRLFCRLF to UDP contacts behind NAT so often.
     pub keepalive: Option<Duration>,
 }
@@ -52,26 +57,39 @@ pub enum Input {
     /// An answer to [`Event::Page`].
     Page(Box<Page>),
     /// An account's device sent something from here: what is paused towards it is tried at once.
-    Alive { account: AccountId, source: std::net::SocketAddr },
+    Alive {
+        account: AccountId,
+        source: std::net::SocketAddr,
+    },
     /// Say this to the contact with this source address, or to all contacts of the account.
-    Aside { account: AccountId, source: Option<std::net::SocketAddr>, aside: Arc<Aside> },
+    Aside {
+        account: AccountId,
+        source: Option<std::net::SocketAddr>,
+        aside: Arc<Aside>,
+    },
     /// These entries of an account's mailbox were taken back: what is not on its way already is not sent.
-    Withdrawn { account: AccountId, seqs: Arc<[Seq]> },
+    Withdrawn {
+        account: AccountId,
+        seqs: Arc<[Seq]>,
+    },
     /// A response that another shard's socket received.
     Response(Reply),
     /// The transport could not send, or heard that it did not arrive.
     Failed(Branch),
     /// Settings that may change while running.
     CopyToSender(bool),
+    Prefix(Prefix),
 }
 
 /// What matters of a response.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Reply {
     pub branch: Branch,
     pub status: u16,
     /// Seconds.
     pub retry_after: Option<u32>,
+    /// Accept of a 415 or 488: media types, comma-separated, bounded.
+    pub accept: Option<Arc<str>>,
 }
 
 /// All ways to an account. Outboxes that are not named any more close; new ones open.
@@ -115,7 +133,9 @@ pub enum Event {
     /// A route refused us as a proxy of strangers would: somebody should look.
     RouteRefused { aor: Aor, status: u16 },
     /// A contact answered a direct message, finally; status 0: in silence.
-    Answered { account: AccountId, contact: Arc<str>, seq: Seq, status: u16 },
+    Answered { account: AccountId, contact: Arc<str>, seq: Seq, status: u16, accept: Option<Arc<str>> },
+    /// A contact refused a media type, and perhaps said what it takes instead.
+    Learned { account: AccountId, contact: Arc<str>, refuses: String, accept: Option<Arc<str>> },
 }
 
 /// Messages to send, packed: one buffer, no allocation each.
@@ -285,6 +305,7 @@ impl Shard {
                 }
             }
             Input::CopyToSender(on) => self.settings.copy_to_sender = on,
+            Input::Prefix(prefix) => self.settings.prefix = prefix,
         }
     }
 

@@ -21,11 +21,12 @@ use super::transport::tcp::{Place, StreamEvents, Streams};
 use super::transport::udp::Faces;
 use super::transport::{plain, udp};
 use crate::chat::ids::{Branch, Ids};
+use crate::chat::phones::{LEARNED_MAX, media};
 use crate::chat::shard::{Counters, Event, Input, Now, Outgoing, Reply, Shard};
 use crate::refusal::Fault;
 use crate::service::clock::Clock;
 use crate::sip::endpoint::{Endpoint, Keep, Received, TxKey};
-use crate::sip::message::Message;
+use crate::sip::message::{Message, Name};
 use crate::types::{AccountId, ConnId, Dest, DeviceKey, Flow, Seq, Transmit, Transport};
 
 /// Datagrams read from one socket before timers and inputs have their turn.
@@ -355,7 +356,9 @@ impl Driver {
                 let branch =
                     message.top_via().and_then(|via| via.branch).and_then(|b| self.ids.read_branch(b));
                 if let (Some(branch), Some(status)) = (branch, message.code()) {
-                    let reply = Reply { branch, status, retry_after: message.retry_after() };
+                    // Only there it says what is shown instead.
+                    let accept = matches!(status, 415 | 488).then(|| accepted_types(&message)).flatten();
+                    let reply = Reply { branch, status, retry_after: message.retry_after(), accept };
                     if usize::from(branch.shard) == self.index {
                         self.shard.response(now, reply, &mut work.out, &mut work.events);
                     } else {
@@ -508,4 +511,10 @@ impl StreamEvents for StreamsToShards {
             inbox.push(Mail::Shard(Input::Failed(branch)));
         }
     }
+}
+/// The media types of Accept, comma-separated: as many and as long as is worth remembering.
+fn accepted_types(message: &Message<'_>) -> Option<Arc<str>> {
+    let types = message.list(Name::Accept).filter_map(|value| std::str::from_utf8(value).ok());
+    let types: Vec<String> = types.map(media).filter(|kind| kind.len() <= 64).take(LEARNED_MAX).collect();
+    (!types.is_empty()).then(|| types.join(", ").into())
 }

@@ -7,6 +7,7 @@ use tracing::{debug, error};
 
 use crate::chat::content::content;
 use crate::chat::ids::Ids;
+use crate::chat::phones::{LEARNED_MAX, media};
 use crate::refusal::{Fault, Refusal};
 use crate::registration::{self, Request};
 use crate::service::clock::Clock;
@@ -94,8 +95,12 @@ impl Answering {
 impl From<Reply> for Answering {
     fn from(reply: Reply) -> Answering {
         let answer = Answering::of(reply.status, reply.reason);
-        match reply.retry_after {
+        let answer = match reply.retry_after {
             Some(seconds) => answer.with("Retry-After", seconds.to_string()),
+            None => answer,
+        };
+        match reply.accept {
+            Some(accept) => answer.with("Accept", &*accept),
             None => answer,
         }
     }
@@ -257,6 +262,21 @@ impl Uas {
         }
     }
 
+    /// What a phone sends, or lists in Accept, it can show (spec §4).
+    async fn learn(&self, who: &Aor, flow: &Flow, message: &Message<'_>) {
+        let sent = message.get(Name::ContentType).and_then(|_| message.content_type());
+        let listed = message.list(Name::Accept).filter_map(|value| std::str::from_utf8(value).ok());
+        let types: Vec<String> = listed
+            .chain(sent)
+            .map(media)
+            .filter(|kind| kind != "text/plain" && kind.len() <= 64 && kind.is_ascii())
+            .take(LEARNED_MAX)
+            .collect();
+        if !types.is_empty() {
+            self.registrar.heard(who, flow, types).await;
+        }
+    }
+
     async fn hear(&self, mut said: Incoming, message: &Message<'_>) -> Result<Reply, Fault> {
         let behind_proxy = self.registrar.has_proxy();
         let account = self.store.account(&said.speaker.aor)?;
@@ -267,6 +287,7 @@ impl Uas {
         match account {
             Some(account) => {
                 self.focus.delivery.alive(account.id, said.flow.remote);
+                self.learn(&account.address, &said.flow, message).await;
                 // Everybody knows him by his first spelling (spec §3).
                 said.speaker.aor = account.address;
             }

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Binding;
+use super::{Binding, Learned};
 use crate::types::{Flow, Transport, UnixMs};
 
 /// The form on disk. A new field needs a default: old rows do not have it.
@@ -32,6 +32,8 @@ struct Stored {
     accept: Vec<String>,
     methods: Option<Vec<String>>,
     updated_at: UnixMs,
+    #[serde(default)]
+    learned: Learned,
 }
 
 impl Binding {
@@ -57,6 +59,7 @@ impl Binding {
             accept: b.accept,
             methods: b.methods,
             updated_at: b.updated_at,
+            learned: b.learned,
         };
         serde_json::to_string(&stored).expect("texts and numbers always have a JSON form")
     }
@@ -82,6 +85,7 @@ impl Binding {
             accept: s.accept,
             methods: s.methods,
             updated_at: s.updated_at,
+            learned: s.learned,
         })
     }
 }

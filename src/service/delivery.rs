@@ -73,8 +73,15 @@ pub struct Delivery {
     answers: Mutex<Answers>,
 }
 
-/// How one contact answered a direct message; status 0: in silence.
-pub type DirectAnswer = (Arc<str>, u16);
+/// How one contact answered a direct message.
+#[derive(Clone, Debug)]
+pub struct DirectAnswer {
+    pub contact: Arc<str>,
+    /// 0: in silence.
+    pub status: u16,
+    /// Accept of a 415.
+    pub accept: Option<Arc<str>>,
+}
 
 /// Answers to direct messages on their way to the sender's request.
 #[derive(Default)]
@@ -88,6 +95,8 @@ struct Answers {
 pub enum Report {
     /// A binding is not used until it registers anew.
     Unbound { account: AccountId, contact: Arc<str> },
+    /// A contact refused a media type, and perhaps said what it takes.
+    Learned { account: AccountId, contact: Arc<str>, refuses: String, accept: Option<Arc<str>> },
     /// A device does not get this word of a room.
     GaveUp { account: AccountId, seq: Seq },
 }
@@ -275,13 +284,17 @@ impl Delivery {
                 warn!(address = %aor, status, "the outbound proxy refuses messages to this address");
                 None
             }
-            Event::Answered { account, contact, seq, status } => {
+            Event::Learned { account, contact, refuses, accept } => {
+                Some(Report::Learned { account, contact, refuses, accept })
+            }
+            Event::Answered { account, contact, seq, status, accept } => {
+                let answer = DirectAnswer { contact, status, accept };
                 let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
                 match answers.waiting.get(&(account, seq)) {
                     // Whoever has stopped waiting has been answered.
-                    Some(tell) => drop(tell.send((contact, status))),
+                    Some(tell) => drop(tell.send(answer)),
                     None => {
-                        answers.early.push_back(((account, seq), (contact, status)));
+                        answers.early.push_back(((account, seq), answer));
                         if answers.early.len() > EARLY {
                             answers.early.pop_front();
                         }

@@ -70,11 +70,13 @@ pub struct Reply {
     pub reason: &'static str,
     /// Seconds, for a Retry-After.
     pub retry_after: Option<u32>,
+    /// Of a 415: what the refusing phone takes.
+    pub accept: Option<Arc<str>>,
 }
 
 impl Reply {
     pub fn of(status: u16, reason: &'static str) -> Reply {
-        Reply { status, reason, retry_after: None }
+        Reply { status, reason, retry_after: None, accept: None }
     }
     pub fn accepted() -> Reply {
         Reply::of(202, "Accepted")

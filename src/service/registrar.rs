@@ -14,6 +14,7 @@ use tracing::{debug, warn};
 use super::clock::Clock;
 use super::delivery::Delivery;
 use super::domains::host_of;
+use crate::chat::phones::Takes;
 use crate::chat::render::Contact;
 use crate::config::Config;
 use crate::refusal::{Fault, Refusal};
@@ -22,6 +23,8 @@ use crate::sip::uri::Uri;
 use crate::store::{Store, StoredBinding};
 use crate::types::{AccountId, Aor, ConnId, Dest, DeviceKey, Flow, ROUTE_DEVICE, Transport};
 
+/// Kinds of phones that are shared; further ones are not.
+const KINDS: usize = 1024;
 /// Accounts whose ways are told at the same time, at most.
 const TELLING: usize = 64;
 
@@ -74,6 +77,8 @@ pub struct Registrar {
     telling: Vec<Mutex<()>>,
     by_id: DashMap<AccountId, Aor>,
     by_conn: DashMap<ConnId, HashSet<Aor>>,
+    /// What phones take: most are alike.
+    phones: Mutex<HashSet<Arc<Takes>>>,
 }
 
 /// Why a REGISTER is refused: status, reason, and the Min-Expires of a 423.
@@ -127,6 +132,7 @@ impl Registrar {
             telling: (0..TELLING).map(|_| Mutex::new(())).collect(),
             by_id: DashMap::new(),
             by_conn: DashMap::new(),
+            phones: Mutex::default(),
         }
     }
 
@@ -307,6 +313,71 @@ impl Registrar {
             self.delivery.reach(account.id, vec![route], ways.clone())?;
         }
         Ok(ways.len())
+    }
+
+    /// A phone has sent these media types, or said that it takes them.
+    pub async fn heard(&self, who: &Aor, flow: &Flow, types: Vec<String>) {
+        let Some(known) = self.known(who) else { return };
+        let is_it = |binding: &Binding| same_place(&binding.flow, flow);
+        let news = |binding: &Binding| is_it(binding) && binding.learned.clone().add(&types, &[]);
+        if !read(&known.state).bindings.iter().any(news) {
+            return;
+        }
+        self.learn(who, &known, is_it, &types, &[]).await;
+    }
+
+    /// A contact has refused a media type; `accept`: those it takes, comma-separated.
+    pub async fn refused(&self, account: AccountId, contact: &str, refuses: String, accept: Option<&str>) {
+        let Some(who) = self.by_id.get(&account).map(|who| who.clone()) else { return };
+        let Some(known) = self.known(&who) else { return };
+        let listed = accept.unwrap_or_default().split(", ");
+        let takes: Vec<String> =
+            listed.filter(|kind| !kind.is_empty() && *kind != refuses).map(str::to_owned).collect();
+        self.learn(&who, &known, |binding| *key_of(binding) == *contact, &takes, &[refuses]).await;
+    }
+
+    /// Keeps what was learned of a binding, in memory and for the next run, and tells delivery.
+    async fn learn(
+        &self,
+        who: &Aor,
+        known: &Registered,
+        is_it: impl Fn(&Binding) -> bool,
+        takes: &[String],
+        refuses: &[String],
+    ) {
+        let _turn = known.gate.lock().await;
+        let list = {
+            let mut state = write(&known.state);
+            let mut news = false;
+            for binding in state.bindings.iter_mut().filter(|binding| is_it(binding)) {
+                news |= binding.learned.add(takes, refuses);
+            }
+            if !news {
+                return;
+            }
+            state.bindings.iter().map(stored).collect()
+        };
+        // Lost, it is learned again.
+        let told = self.store.bind(who, list).await.map(drop).and_then(|()| self.reach(who, &[]));
+        if let Err(fault) = told {
+            warn!(account = %who, %fault, "what a phone takes is not kept");
+        }
+    }
+
+    fn takes(&self, binding: &Binding) -> Arc<Takes> {
+        let (listed, learned) = (&binding.accept, &binding.learned);
+        let takes = listed.iter().chain(&learned.takes).map(String::as_str);
+        let takes =
+            Takes::new(binding.user_agent.as_deref(), takes, learned.refuses.iter().map(String::as_str));
+        let mut kinds = self.phones.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = kinds.get(&takes) {
+            return known.clone();
+        }
+        let takes = Arc::new(takes);
+        if kinds.len() < KINDS {
+            kinds.insert(takes.clone());
+        }
+        takes
     }
 
     /// A connection has closed: what was registered over it alone is gone (RFC 5626 §5.3).
@@ -498,6 +569,7 @@ impl Registrar {
             trusted: self.is_trusted(dest, flow),
             is_route: false,
             keepalive: self.keepalive && nat,
+            takes: self.takes(binding),
         })
     }
 
@@ -532,6 +604,7 @@ impl Registrar {
             trusted: self.trusted.iter().any(|range| range.contains(to.ip())),
             is_route: true,
             keepalive: false,
+            takes: Arc::default(),
         })
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::delivery::{Delivery, DirectAnswer};
+use super::delivery::Delivery;
 use super::focus::{Focus, Incoming, Reply};
 use super::offline::untaken;
 use super::ratelimit::Once;
@@ -42,7 +42,7 @@ pub const AWAY_AGAIN: Duration = Duration::from_secs(3600);
 enum Verdict {
     Taken,
     /// Refused for good by all, and none is away.
-    Refused(u16),
+    Refused(u16, Option<Arc<str>>),
     /// Nobody has taken it yet.
     Open,
 }
@@ -122,9 +122,9 @@ impl Relay {
                 self.withdraw(said, &account, seqs).await?;
                 Ok(Refusal::NOBODY_THERE.into())
             }
-            Verdict::Refused(status) => {
+            Verdict::Refused(status, accept) => {
                 self.withdraw(said, &account, seqs).await?;
-                Ok(refusal(status))
+                Ok(Reply { accept, ..refusal(status) })
             }
         }
     }
@@ -172,18 +172,21 @@ impl Relay {
         let deadline = Instant::now() + patience;
         let devices = self.store.view(account.id)?.devices.len();
         let mut refused: HashMap<Arc<str>, u16> = HashMap::new();
-        while let Ok(Some((contact, status))) = timeout_at(deadline, answers.recv()).await {
-            match weigh(&(contact.clone(), status)) {
+        let mut accept = None;
+        while let Ok(Some(answer)) = timeout_at(deadline, answers.recv()).await {
+            match weigh(&answer.contact, answer.status) {
                 Outcome::Done => return Ok(Verdict::Taken),
                 Outcome::GiveUp | Outcome::Convert | Outcome::Unbound => {
-                    refused.insert(contact, status);
+                    refused.insert(answer.contact, answer.status);
+                    accept = answer.accept.or(accept);
                 }
                 // It is kept for him: the sender need not wait for what may take hours.
                 _ => {}
             }
             let all = !ways.is_empty() && ways.iter().all(|way| refused.contains_key(way));
             if all && devices <= ways.len() {
-                return Ok(Verdict::Refused(best(refused.values().copied())));
+                let status = best(refused.values().copied());
+                return Ok(Verdict::Refused(status, accept.filter(|_| status == 415)));
             }
         }
         Ok(Verdict::Open)
@@ -200,9 +203,9 @@ fn is_from_a_machine(lines: &str) -> bool {
     })
 }
 
-fn weigh((contact, status): &DirectAnswer) -> Outcome {
+fn weigh(contact: &str, status: u16) -> Outcome {
     // A proxy's 404 says that he is away, a phone's that it is not his (spec §5.5).
-    if *status == 0 { Outcome::Away } else { outcome(*status, **contact == *ROUTE_DEVICE) }
+    if status == 0 { Outcome::Away } else { outcome(status, contact == ROUTE_DEVICE) }
 }
 
 /// The refusal that tells the sender most: the first in the order of RFC 3261 §16.7 step 6, 6xx before all.
@@ -245,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_proxy_that_finds_nobody_means_away_and_a_phone_means_no() {
-        assert_eq!(weigh(&(ROUTE_DEVICE.into(), 404)), Outcome::Away);
-        assert_eq!(weigh(&("sip:bob@192.0.2.7".into(), 404)), Outcome::Unbound);
+        assert_eq!(weigh(ROUTE_DEVICE, 404), Outcome::Away);
+        assert_eq!(weigh("sip:bob@192.0.2.7", 404), Outcome::Unbound);
     }
 }

@@ -149,6 +149,7 @@ impl Faces {
             hops: row.get(13)?,
             private: row.get(14)?,
             rendered: OnceLock::new(),
+            as_text: OnceLock::new(),
         })))
     }
 }

@@ -284,6 +284,7 @@ impl<'c> Turn<'c> {
             hops: entry.hops,
             private: entry.private,
             rendered: OnceLock::new(),
+            as_text: OnceLock::new(),
         }))
     }
 

@@ -9,6 +9,7 @@ pub mod world;
 mod answers;
 mod large;
 mod order;
+mod phones;
 mod returns;
 mod routes;
 mod timing;

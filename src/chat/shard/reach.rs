@@ -72,7 +72,7 @@ impl Shard {
         out: &mut Outgoing,
         events: &mut Vec<Event>,
     ) {
-        let mut outbox = Outbox::new(account, contact, cursor);
+        let mut outbox = Outbox::new(account, contact, cursor, now.ms);
         outbox.keepalive_at = self.keepalive_after(&outbox.contact, now);
         let departed = self.departed.get(&account).into_iter().flatten();
         let same = departed.filter(|old| old.device == outbox.contact.device);
@@ -136,6 +136,7 @@ impl Shard {
             && fresh
         {
             if outbox.pause.is_some() {
+                outbox.since = now.ms;
                 if outbox.large == Large::Fails {
                     // It failed towards somebody who was away.
                     outbox.large = Large::Untried;

@@ -2,6 +2,7 @@
 //!
 //! Prevents that an answer moves anything but the transaction it belongs to. Never decides who gets what.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::hops::Admitted;
@@ -9,6 +10,7 @@ use super::{Event, Now, Outgoing, Reply, Shard, Slot};
 use crate::chat::ids::Branch;
 use crate::chat::outbox::{Flight, Item, Large, Outbox};
 use crate::chat::outcome::{Outcome, outcome};
+use crate::chat::phones::media;
 use crate::chat::render::{self, DATAGRAM_MAX, Head};
 use crate::chat::split::split_text;
 use crate::sip::transaction::ClientTimer;
@@ -22,6 +24,7 @@ impl Shard {
     pub(super) fn pump(&mut self, now: Now, slot: u32, out: &mut Outgoing, events: &mut Vec<Event>) {
         let id = self.id(slot);
         loop {
+            let prefix = self.settings.prefix;
             let Some(outbox) = self.outbox(slot) else { return };
             if outbox.flight.is_some() || outbox.parked {
                 break;
@@ -30,7 +33,7 @@ impl Shard {
                 break;
             }
             outbox.pause = None;
-            let Some(item) = outbox.next(now.ms) else {
+            let Some(item) = outbox.next(now.ms, prefix) else {
                 if outbox.wants_page() {
                     let (account, device) = (outbox.account, outbox.contact.device.clone());
                     let (after, skips) = (outbox.tail(), outbox.skips.clone());
@@ -46,14 +49,14 @@ impl Shard {
             };
             match self.send(now, slot, &item, probe, out) {
                 Sent::Yes => break,
-                Sent::TooLarge => {
+                Sent::No(status) => {
                     if is_route {
                         self.leave_hop(dest, probe);
                     }
                     if let Some(outbox) = self.outbox(slot) {
-                        answered(&item, outbox, 513, events);
+                        answered(&item, outbox, status, None, events);
                     }
-                    self.give_up(slot, &item, 513, events);
+                    self.give_up(slot, &item, status, events);
                 }
             }
         }
@@ -94,6 +97,9 @@ impl Shard {
         let reliable_is = |dest: Dest| !matches!(dest, Dest::Udp { .. });
         let timers = self.settings.timers;
         let Some(outbox) = self.outbox(slot) else { return Sent::Yes };
+        if outbox.shape.unfit {
+            return Sent::No(415);
+        }
         let cseq = outbox.next_cseq(now.ms);
         let dest = outbox.contact.dest;
         outbox.heard = false;
@@ -124,7 +130,7 @@ impl Shard {
                 }
                 _ if !item.is_text() || outbox.shape.split.is_some_and(|at| at <= PART_MIN) => {
                     outbox.flight = None;
-                    return Sent::TooLarge;
+                    return Sent::No(513);
                 }
                 _ => {
                     let smaller = match outbox.shape.split {
@@ -145,6 +151,7 @@ impl Shard {
     /// Appends the MESSAGE of the flight, as it is first sent and as it is sent again.
     pub(super) fn render(&mut self, slot: u32, out: &mut Outgoing) {
         let (ids, dialect, shard) = (self.settings.ids, self.settings.dialect, self.settings.shard);
+        let ctime = self.settings.ctime;
         let Some(outbox) = self.outbox(slot) else { return };
         let (shape, contact, account) = (outbox.shape, &outbox.contact, outbox.account);
         let Some(flight) = outbox.flight.as_mut() else { return };
@@ -173,13 +180,17 @@ impl Shard {
         head.write(&ids, &mut out.bytes);
         let (hops, at, headers, content_type, body) = match &flight.item {
             Item::Entry(entry) => {
-                if shape.split.is_none() && !shape.bare {
+                if shape.split.is_none() && !shape.bare && !shape.late {
                     flight.parts = 1;
                     out.bytes.extend_from_slice(render::entry_tail(entry, dialect));
                     return;
                 }
                 let content_type = render::shown_type(entry);
-                (entry.hops, entry.at, &*entry.headers, content_type, render::shown(entry, dialect))
+                let mut body = render::shown(entry, dialect);
+                if shape.late {
+                    body.to_mut().splice(0..0, render::late_prefix(&ctime(entry.at)).into_bytes());
+                }
+                (entry.hops, entry.at, &*entry.headers, content_type, body)
             }
             Item::Aside(aside, _) => {
                 (aside.hops, aside.at, &*aside.headers, render::PLAIN, aside.body.as_bytes().into())
@@ -238,7 +249,7 @@ impl Shard {
             }
             return self.arm(slot);
         }
-        self.settle(now, slot, reply.status, reply.retry_after, out, events);
+        self.settle(now, slot, reply, out, events);
         self.pump(now, slot, out, events);
     }
 
@@ -246,22 +257,22 @@ impl Shard {
         &mut self,
         now: Now,
         slot: u32,
-        status: u16,
-        retry_after: Option<u32>,
+        reply: Reply,
         out: &mut Outgoing,
         events: &mut Vec<Event>,
     ) {
+        let (status, prefix) = (reply.status, self.settings.prefix);
         let Some(flight) = self.land(slot) else { return };
         let Some(outbox) = self.outbox(slot) else { return };
         let (is_route, dest, account) = (outbox.contact.is_route, outbox.contact.dest, outbox.account);
-        let retry_after = retry_after.map(|s| Duration::from_secs(u64::from(s)));
+        let retry_after = reply.retry_after.map(|s| Duration::from_secs(u64::from(s)));
         let verdict = outcome(status, is_route);
         if is_route && verdict != Outcome::HopDown {
             self.hop_answered(now, dest, out, events);
         }
         let Some(outbox) = self.outbox(slot) else { return };
         if !matches!(verdict, Outcome::Done | Outcome::Convert) {
-            answered(&flight.item, outbox, status, events);
+            answered(&flight.item, outbox, status, None, events);
         }
         match verdict {
             Outcome::Done => {
@@ -274,7 +285,7 @@ impl Shard {
                     outbox.shape.part += 1;
                     return;
                 }
-                answered(&flight.item, outbox, status, events);
+                answered(&flight.item, outbox, status, None, events);
                 outbox.finish(&flight.item);
                 if let Item::Entry(_) = &flight.item {
                     self.counters.delivered += 1;
@@ -304,12 +315,18 @@ impl Shard {
                 let (shape, text) = (outbox.shape, flight.item.is_text());
                 let size = body_len(&flight.item);
                 let too_large = matches!(status, 413 | 513);
+                if !too_large {
+                    events.extend(refused_type(outbox, &flight.item, &reply));
+                }
+                if !text && outbox.convert(now.ms, prefix) {
+                    return;
+                }
                 if text && too_large && shape.split.is_none() && size > PART_MIN {
                     outbox.shape.split = Some((size / 2).max(PART_MIN));
                 } else if text && !too_large && !shape.bare {
                     outbox.shape.bare = true;
                 } else {
-                    answered(&flight.item, outbox, status, events);
+                    answered(&flight.item, outbox, status, reply.accept.as_ref(), events);
                     self.give_up(slot, &flight.item, status, events);
                 }
             }
@@ -351,7 +368,7 @@ impl Shard {
             outbox.large = Large::Fails;
             return;
         }
-        answered(&flight.item, outbox, 0, events);
+        answered(&flight.item, outbox, 0, None, events);
         if outbox.contact.is_route {
             // A next hop that has answered others meanwhile is not down: this address is.
             let heard = self.hops.get(&dest).and_then(|hop| hop.heard);
@@ -369,18 +386,29 @@ impl Shard {
 
 pub(super) enum Sent {
     Yes,
-    TooLarge,
+    /// It cannot go there, for this reason.
+    No(u16),
 }
 
 /// Somebody may be waiting for the answer to a direct message (spec §5.4). Not told of an answer after which the
 /// same message is tried in another shape.
-fn answered(item: &Item, outbox: &Outbox, status: u16, events: &mut Vec<Event>) {
+fn answered(item: &Item, outbox: &Outbox, status: u16, accept: Option<&Arc<str>>, events: &mut Vec<Event>) {
     if let Item::Entry(entry) = item
         && entry.kind == EntryKind::Direct
     {
         let (account, contact) = (outbox.account, outbox.contact.key.clone());
-        events.push(Event::Answered { account, contact, seq: entry.seq, status });
+        events.push(Event::Answered { account, contact, seq: entry.seq, status, accept: accept.cloned() });
     }
+}
+
+/// A body that is no text was refused for its type: it is remembered, here at once.
+fn refused_type(outbox: &mut Outbox, item: &Item, reply: &Reply) -> Option<Event> {
+    let Item::Entry(entry) = item else { return None };
+    let given = entry.content_type.as_deref().filter(|_| !item.is_text())?;
+    let refuses = media(given);
+    Arc::make_mut(&mut outbox.contact.takes).refused(&refuses);
+    let (account, contact) = (outbox.account, outbox.contact.key.clone());
+    Some(Event::Learned { account, contact, refuses, accept: reply.accept.clone() })
 }
 
 fn body_len(item: &Item) -> usize {

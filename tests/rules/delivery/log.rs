@@ -36,6 +36,7 @@ pub fn post(conversation: ConvId, sender: (AccountId, &str), text: &str, at: Uni
         hops: 69,
         private: false,
         rendered: OnceLock::new(),
+        as_text: OnceLock::new(),
     }
 }
 
@@ -56,6 +57,7 @@ fn reread(entry: &Entry) -> Arc<Entry> {
         hops: entry.hops,
         private: entry.private,
         rendered: OnceLock::new(),
+        as_text: OnceLock::new(),
     })
 }
 

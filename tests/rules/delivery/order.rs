@@ -84,7 +84,7 @@ fn a_copy_of_a_letter_comes_from_whom_it_was_to_and_says_who_wrote_it() {
     for (body, content_type, shown) in [
         ("\u{89}PNG", "image/png;x=y", "[alice]: (image/png)"),
         ("?OTR:AAMC", "text/plain", "[alice]: (encrypted)"),
-        ("<p>hi</p>", "text/html", "[alice]: (text/html)"),
+        ("<p>hi</p>", "text/html", "[alice]: hi"),
     ] {
         w.say(sent(body, Some(content_type), w.ms()));
         let copy = w.one();

@@ -12,6 +12,7 @@ use imcd::chat::dialect::Dialect;
 use imcd::chat::ids::{Branch, Ids};
 use imcd::chat::render::Contact;
 use imcd::chat::shard::{Counters, Event, Input, Now, Outgoing, Page, Reach, Reply, Settings, Shard};
+use imcd::config::Prefix;
 use imcd::sip::transaction::Timers;
 use imcd::types::{AccountId, Announcement, Aor, ConvId, Dest, DeviceKey, Entry, Seq, UnixMs};
 
@@ -40,6 +41,8 @@ pub fn settings() -> Settings {
         timers: Timers::default(),
         dialect: Dialect::Kamailio,
         copy_to_sender: false,
+        prefix: Prefix::Never,
+        ctime: |at| format!("at {at}"),
         keepalive: Some(Duration::from_secs(25)),
     }
 }
@@ -65,6 +68,7 @@ pub fn contact(who: (AccountId, &str), device: &str, port: u16) -> Contact {
         trusted: false,
         is_route: false,
         keepalive: false,
+        takes: Arc::default(),
     }
 }
 
@@ -340,7 +344,7 @@ impl World {
         if status >= 200 && self.open.get(&to.uri).is_some_and(|(open, _)| open.branch == to.branch) {
             self.open.remove(&to.uri);
         }
-        self.input(Input::Response(Reply { branch: to.branch, status, retry_after }));
+        self.input(Input::Response(Reply { branch: to.branch, status, retry_after, accept: None }));
     }
 
     /// The transport says that it did not arrive.

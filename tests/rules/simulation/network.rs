@@ -348,7 +348,7 @@ impl Network {
         let Some(status) = status else { return };
         let retry_after = if self.dice.percent(10) { Some(self.dice.roll(0, 200) as u32) } else { None };
         for copy in 0..3 {
-            let reply = Reply { branch: sent.branch, status, retry_after };
+            let reply = Reply { branch: sent.branch, status, retry_after, accept: None };
             let reply = if copy == 2 { Reply { status: 100, ..reply } } else { reply };
             if (copy == 0 || self.dice.percent(10)) && !self.lost() {
                 let delay = self.delay();
