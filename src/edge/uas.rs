@@ -16,6 +16,7 @@ use crate::service::focus::{Focus, Incoming, Reply};
 use crate::service::identity::{Denial, Identity, Proof, Speaker};
 use crate::service::registrar::{No, Registrar};
 use crate::service::relay::Relay;
+use crate::sip::encoding::{ACCEPTED, Encoding, NotUnpacked, encoding, inflate};
 use crate::sip::endpoint::Keep;
 use crate::sip::header::{date_rfc3261, parse_date};
 use crate::sip::message::{Framing, Limits, Message, Name};
@@ -40,6 +41,7 @@ const NOT_PASSED: &[Name] = &[
     Name::MaxForwards,
     Name::Contact,
     Name::ContentType,
+    Name::ContentEncoding,
     Name::ContentLength,
     Name::Authorization,
     Name::ProxyAuthorization,
@@ -332,12 +334,7 @@ impl Uas {
             Some(Some(value)) => Some(visible(value)),
             None => None,
         };
-        let encoding = message.text(Name::ContentEncoding).unwrap_or_default();
-        let encoded = !encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity");
-        // Typing notices and receipts are known by their type and never read (spec §4).
-        if encoded && !content(content_type.as_deref()).is_automatic() {
-            return Err(Answering::of(415, "Unsupported Media Type").with("Accept-Encoding", "identity"));
-        }
+        let body = self.unpacked(bytes, message, content_type.as_deref())?;
         let now = self.clock.wall();
         let origin = self.origin(&speaker.aor, &target, message, cseq);
         let source = self.registrar.device_at(&speaker.aor, &flow);
@@ -350,7 +347,7 @@ impl Uas {
             target,
             source,
             content_type: content_type.map(Into::into),
-            body: bytes.slice_ref(message.body()),
+            body,
             max_forwards: message.max_forwards().unwrap_or(70),
             headers: headers.into(),
             life: life(message, now),
@@ -365,6 +362,30 @@ impl Uas {
             speaker,
             flow,
         })
+    }
+
+    /// The body as it was before its Content-Encoding.
+    fn unpacked(
+        &self,
+        bytes: &Bytes,
+        message: &Message<'_>,
+        content_type: Option<&str>,
+    ) -> Result<Bytes, Answering> {
+        let packed = bytes.slice_ref(message.body());
+        let unpacked = match encoding(message.text(Name::ContentEncoding).unwrap_or_default()) {
+            Encoding::Identity => return Ok(packed),
+            Encoding::Deflate => inflate(&packed, self.limits.body),
+            Encoding::Unknown => Err(NotUnpacked::Broken),
+        };
+        match unpacked {
+            Ok(body) => Ok(body.into()),
+            // Typing notices and receipts are known by their type, and answered whatever is in them (spec §4).
+            Err(_) if content(content_type).is_automatic() => Ok(Bytes::new()),
+            Err(NotUnpacked::TooLarge) => Err(Refusal::TOO_LARGE.into()),
+            Err(NotUnpacked::Broken) => {
+                Err(Answering::of(415, "Unsupported Media Type").with("Accept-Encoding", ACCEPTED))
+            }
+        }
     }
 
     fn origin(&self, speaker: &Aor, target: &Aor, message: &Message<'_>, cseq: u32) -> [u8; 16] {

@@ -10,6 +10,7 @@ mod kit;
 mod archive;
 mod chat;
 mod commands;
+mod content;
 mod direct;
 mod faults;
 mod fsync;

@@ -17,6 +17,8 @@ use super::{Msg, Over, PATIENCE, sip};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Act {
     Answer(u16),
+    /// 415 with this Accept.
+    Takes(&'static str),
     Silence,
     After(Duration, u16),
 }
@@ -197,7 +199,7 @@ impl Shared {
         }
         state.answered.insert(branch.clone(), None);
         if msg.method() != "MESSAGE" {
-            let answer = response(&msg, 200);
+            let answer = response(&msg, 200, "");
             state.answered.insert(branch, Some(answer.clone()));
             self.put_out(state, link, from, answer);
             return;
@@ -206,6 +208,7 @@ impl Shared {
         let act = (self.responder.lock().unwrap_or_else(|e| e.into_inner()))(&msg);
         let status = match act {
             Act::Answer(status) | Act::After(_, status) => status,
+            Act::Takes(_) => 415,
             Act::Silence => 0,
         };
         let mut state = self.lock();
@@ -216,22 +219,33 @@ impl Shared {
         }
         match act {
             Act::Silence => drop(state),
-            Act::Answer(status) => self.answer(state, link, from, &msg, status),
+            Act::Answer(status) => self.answer(state, link, from, &msg, status, ""),
+            Act::Takes(types) => {
+                self.answer(state, link, from, &msg, 415, &format!("Accept: {types}\r\n"));
+            }
             Act::After(wait, status) => {
                 drop(state);
                 let (shared, link) = (self.clone(), link.clone());
                 std::thread::spawn(move || {
                     std::thread::sleep(wait);
                     let state = shared.lock();
-                    shared.answer(state, &link, from, &msg, status);
+                    shared.answer(state, &link, from, &msg, status, "");
                 });
             }
         }
         self.changed.notify_all();
     }
 
-    fn answer(&self, mut state: MutexGuard<'_, State>, link: &Link, to: SocketAddr, msg: &Msg, status: u16) {
-        let bytes = response(msg, status);
+    fn answer(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        link: &Link,
+        to: SocketAddr,
+        msg: &Msg,
+        status: u16,
+        more: &str,
+    ) {
+        let bytes = response(msg, status, more);
         state.answered.insert(msg.branch(), Some(bytes.clone()));
         state.open.remove(&msg.branch());
         self.put_out(state, link, to, bytes);
@@ -245,7 +259,7 @@ impl Shared {
     }
 }
 
-fn response(request: &Msg, status: u16) -> Vec<u8> {
+fn response(request: &Msg, status: u16, more: &str) -> Vec<u8> {
     let mut text = format!("SIP/2.0 {status} Said by the Test Phone\r\n");
     for via in request.all("Via") {
         text.push_str(&format!("Via: {via}\r\n"));
@@ -254,7 +268,7 @@ fn response(request: &Msg, status: u16) -> Vec<u8> {
     let tag =
         if sip::param(to, "tag").is_some() { String::new() } else { format!(";tag={}", super::token()) };
     text.push_str(&format!(
-        "From: {}\r\nTo: {to}{tag}\r\nCall-ID: {}\r\nCSeq: {}\r\nContent-Length: 0\r\n\r\n",
+        "From: {}\r\nTo: {to}{tag}\r\nCall-ID: {}\r\nCSeq: {}\r\n{more}Content-Length: 0\r\n\r\n",
         request.header("From"),
         request.call_id(),
         request.cseq()
