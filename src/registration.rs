@@ -11,7 +11,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-pub use self::read::{MAX_INSTANCE, MAX_LIST, MAX_TEXT, read_expires};
+pub use self::read::{MAX_INSTANCE, MAX_LIST, MAX_TEXT, clean, read_expires};
 use serde::{Deserialize, Serialize};
 
 use crate::chat::phones::LEARNED_MAX;

@@ -1,9 +1,10 @@
 //! Requests: authenticate → service → response. Reads SIP, writes SIP, decides nothing.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tracing::{debug, error};
+use tracing::{debug, error, warn};
 
 use crate::chat::content::content;
 use crate::chat::ids::Ids;
@@ -216,6 +217,7 @@ impl Uas {
         }
         match self.registrar.register(&speaker.aor, &request).await {
             Ok(bindings) => {
+                self.call(&speaker.aor, request.name.as_deref()).await;
                 let mut answer = Answering::of(200, "OK");
                 answer.headers = registration::answer(&request, &bindings, self.clock.steady());
                 answer.with("Date", date_rfc3261(self.clock.wall().div_euclid(1000)))
@@ -223,6 +225,26 @@ impl Uas {
             Err(No::Refused(refused)) => refused_registration(refused),
             Err(No::Domain(refusal)) => refusal.into(),
             Err(No::Fault(fault)) => fault.into(),
+        }
+    }
+
+    /// What the speaker calls himself in From, if it is he who stands there.
+    fn name(&self, message: &Message<'_>, speaker: &Aor, local: IpAddr) -> Option<String> {
+        let from = message.from()?;
+        let name = from.display_text().as_deref().and_then(registration::clean)?;
+        let (who, _) = self.domains.address(&from.uri()?, local)?;
+        (who == *speaker).then_some(name)
+    }
+
+    /// Keeps the name that a phone registers with. Without it, nothing is lost but the name.
+    async fn call(&self, who: &Aor, name: Option<&str>) {
+        let Some(name) = name else { return };
+        let told = match self.store.account(who) {
+            Ok(Some(account)) if account.name.as_deref() != Some(name) => self.store.called(who, name).await,
+            other => other.map(drop),
+        };
+        if let Err(fault) = told {
+            warn!(account = %who, %fault, "a display name is not kept");
         }
     }
 
@@ -241,7 +263,7 @@ impl Uas {
         let Some((target, served)) = self.domains.address(&uri, flow.local.ip()) else {
             return Refusal::NO_SUCH_USER.into();
         };
-        let said = match self.incoming(bytes, message, flow, speaker, target) {
+        let said = match self.incoming(bytes, message, flow, speaker, target, served) {
             Ok(said) => said,
             Err(answer) => return answer,
         };
@@ -255,7 +277,7 @@ impl Uas {
                 Err(fault) => return fault.into(),
             }
         }
-        if !served {
+        if !served && !self.focus.may_write_abroad(&said.speaker) {
             return Refusal::DOMAIN_NOT_SERVED.into();
         }
         match self.hear(said, message).await {
@@ -290,6 +312,10 @@ impl Uas {
             Some(account) => {
                 self.focus.delivery.alive(account.id, said.flow.remote);
                 self.learn(&account.address, &said.flow, message).await;
+                let name = said.name.as_deref().filter(|_| said.max_forwards > 0);
+                if let Some(name) = name.filter(|name| account.name.as_deref() != Some(name)) {
+                    self.store.called(&account.address, name).await?;
+                }
                 // Everybody knows him by his first spelling (spec §3).
                 said.speaker.aor = account.address;
             }
@@ -300,6 +326,9 @@ impl Uas {
             None => {}
         }
         let said = &said;
+        if said.is_abroad {
+            return self.relay.hear(said, passed_lines(message).into()).await;
+        }
         let to_room = self.focus.is_manager(&said.target) || self.store.room(&said.target)?.is_some();
         let to_person = self.focus.is_account(&said.target)? || (behind_proxy && said.speaker.trusted);
         if !to_room && to_person && !self.focus.makes_a_room(said) {
@@ -322,6 +351,7 @@ impl Uas {
         flow: Flow,
         speaker: Speaker,
         target: Aor,
+        served: bool,
     ) -> Result<Incoming, Answering> {
         let (Some((cseq, _)), Some(call_id)) = (message.cseq(), message.call_id()) else {
             return Err(Answering::of(400, "Bad Request"));
@@ -345,6 +375,8 @@ impl Uas {
         let privacy = |value: &[u8]| value.split(|c| *c == b';').any(|part| part.trim_ascii() == b"id");
         Ok(Incoming {
             target,
+            is_abroad: !served,
+            name: self.name(message, &speaker.aor, flow.local.ip()),
             source,
             content_type: content_type.map(Into::into),
             body,

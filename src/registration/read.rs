@@ -144,7 +144,7 @@ fn before_params(value: &[u8]) -> &[u8] {
 }
 
 /// Unfolded, without controls, cut to [`MAX_TEXT`]; nothing left is `None`.
-fn clean(text: &str) -> Option<String> {
+pub fn clean(text: &str) -> Option<String> {
     let mut out = String::new();
     for c in unfold(text).chars().filter(|c| !c.is_control()) {
         if out.len() + c.len_utf8() > MAX_TEXT {

@@ -46,7 +46,11 @@ pub struct Incoming {
     pub speaker: Speaker,
     /// The address of ours it was sent to, canonical.
     pub target: Aor,
+    /// The address is of a domain that is not served.
+    pub is_abroad: bool,
     pub flow: Flow,
+    /// The speaker's display name in From; bounded, without controls.
+    pub name: Option<String>,
     /// Device it came from, if recognised.
     pub source: Option<DeviceKey>,
     /// Content-Type as received; `None`: none.
@@ -529,10 +533,7 @@ impl Focus {
     /// What a user that a command names can be.
     fn whom(&self, said: &Incoming, user: &Aor) -> Result<Whom, Fault> {
         if !self.domains.served().iter().any(|domain| domain.eq_ignore_ascii_case(user.host())) {
-            // Only who has shown that he is of ours, or whom a peer vouches for, may make us write abroad (spec §3).
-            let may = self.reaches_abroad
-                && (said.speaker.proof.is_some() || said.speaker.trusted || !self.closed_house);
-            return Ok(if may { Whom::Foreign } else { Whom::Barred });
+            return Ok(if self.may_write_abroad(&said.speaker) { Whom::Foreign } else { Whom::Barred });
         }
         if self.is_manager(user) || self.room(user)?.is_some() {
             return Ok(Whom::Nobody);
@@ -542,6 +543,12 @@ impl Focus {
         }
         let willing = self.people.may_write(&said.speaker.aor, self.store.account(user)?.as_ref())?;
         Ok(if willing { Whom::Ours } else { Whom::Unwilling })
+    }
+
+    /// Only who has shown that he is of ours, or whom a peer vouches for, may make us write abroad (spec §3).
+    pub fn may_write_abroad(&self, speaker: &Speaker) -> bool {
+        let known = speaker.proof.is_some() || speaker.trusted || self.registrar.has_proxy();
+        self.reaches_abroad && known && !speaker.foreign
     }
 
     /// It has credentials or a binding, or had one; behind a proxy, whoever was ever heard of (spec §3).

@@ -40,7 +40,8 @@ pub const AWAY_AGAIN: Duration = Duration::from_secs(3600);
 
 /// What the devices made of a direct message.
 enum Verdict {
-    Taken,
+    /// By a device; or by a next hop that says it stored it there.
+    Taken { elsewhere: bool },
     /// Refused for good by all, and none is away.
     Refused(u16, Option<Arc<str>>),
     /// Nobody has taken it yet.
@@ -113,7 +114,8 @@ impl Relay {
         };
         let patience = if offline { PATIENCE } else { PATIENCE_UNSTORED };
         match self.verdict(&account, seq, &ways, patience).await? {
-            Verdict::Taken => Ok(Reply::ok()),
+            Verdict::Taken { elsewhere: true } => Ok(Reply::accepted()),
+            Verdict::Taken { elsewhere: false } => Ok(Reply::ok()),
             Verdict::Open if offline => {
                 self.tell_away(said, &lines)?;
                 Ok(Reply::accepted())
@@ -175,7 +177,10 @@ impl Relay {
         let mut accept = None;
         while let Ok(Some(answer)) = timeout_at(deadline, answers.recv()).await {
             match weigh(&answer.contact, answer.status) {
-                Outcome::Done => return Ok(Verdict::Taken),
+                Outcome::Done => {
+                    let elsewhere = answer.status == 202 && *answer.contact == *ROUTE_DEVICE;
+                    return Ok(Verdict::Taken { elsewhere });
+                }
                 Outcome::GiveUp | Outcome::Convert | Outcome::Unbound => {
                     refused.insert(answer.contact, answer.status);
                     accept = answer.accept.or(accept);

@@ -43,6 +43,8 @@ pub struct Account {
     pub settings: Settings,
     /// He has blocked somebody.
     pub blocks: bool,
+    /// Display name, unquoted, as he last gave it.
+    pub name: Option<Arc<str>>,
 }
 
 /// A binding as the registrar wrote it.
@@ -67,7 +69,7 @@ pub struct View {
 const COLUMNS: &str =
     "id, username, domain, created, realm, md5, md5_domain, sha256, sha256_domain, base, mailbox,
     (SELECT group_concat(key || '=' || value, ' ') FROM setting WHERE setting.account = account.id),
-    EXISTS (SELECT 1 FROM blocked WHERE blocked.account = account.id)";
+    EXISTS (SELECT 1 FROM blocked WHERE blocked.account = account.id), name";
 
 fn account(row: &Row<'_>) -> rusqlite::Result<Option<Account>> {
     let Some(address) = address(row, 1, 2)? else { return Ok(None) };
@@ -99,6 +101,7 @@ fn account(row: &Row<'_>) -> rusqlite::Result<Option<Account>> {
         mailbox: ConvId(row.get(10)?),
         settings,
         blocks: row.get(12)?,
+        name: text(13)?,
     }))
 }
 

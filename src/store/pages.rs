@@ -43,7 +43,7 @@ macro_rules! rows {
     ($rest:literal) => {
         concat!(
             "SELECT l.seq, l.conversation, l.kind, l.sender, a.username, a.domain, l.peer, l.source,
-                l.content_type, l.headers, l.body, l.at, l.expires, l.hops, l.private
+                l.content_type, l.headers, l.body, l.at, l.expires, l.hops, l.private, a.name
              FROM log l LEFT JOIN account a ON a.id = l.sender ",
             $rest
         )
@@ -130,7 +130,11 @@ impl Faces {
         let peer = row.get_ref(6)?.as_str_or_null()?.and_then(Aor::parse);
         let from = match peer {
             Some(peer) if kind == EntryKind::Notice => Some(Self::of_room(conn, &peer)?),
-            Some(peer) => Some(face_of(&peer, None)),
+            Some(peer) => {
+                let own = sender.as_ref().is_some_and(|(_, author)| *author == peer);
+                let name = if own { row.get_ref(15)?.as_str_or_null()? } else { None };
+                Some(face_of(&peer, name))
+            }
             None => self.of(conn, conversation)?,
         };
         let Some(from) = from else { return Ok(None) };

@@ -26,6 +26,21 @@ impl Store {
         .await
     }
 
+    /// Keeps how somebody calls himself. Whoever is not known yet is from now on.
+    pub async fn called(&self, who: &Aor, name: &str) -> Result<(), Fault> {
+        let (who, name) = (who.clone(), name.to_owned());
+        self.write(move |turn| {
+            let base = turn.head;
+            let id = turn.account(&who, base)?.id;
+            turn.conn
+                .prepare_cached("UPDATE account SET name = ?2 WHERE id = ?1")?
+                .execute(params![id.0, name])?;
+            turn.account_changed(&who);
+            Ok(())
+        })
+        .await
+    }
+
     /// Blocks `whom` for a person, who has blocked fewer than `most`. False: his list is full.
     pub async fn block(&self, who: &Aor, whom: &Aor, most: usize) -> Result<bool, Fault> {
         let (who, whom) = (who.clone(), whom.clone());

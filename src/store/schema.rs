@@ -14,6 +14,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../sql/sqlite/0002_people.sql"),
     include_str!("../../sql/sqlite/0003_archive.sql"),
     include_str!("../../sql/sqlite/0004_offline.sql"),
+    include_str!("../../sql/sqlite/0005_names.sql"),
 ];
 const IMC: &str = include_str!("../../sql/sqlite/imc.sql");
 const IMC_INDEXES: &str = include_str!("../../sql/sqlite/imc_indexes.sql");

@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::accounts::Account;
 use super::sqlite::Failure;
 use super::{Shared, now_ms};
 use crate::refusal::Fault;
@@ -26,6 +27,7 @@ pub(super) struct Known {
     pub(super) id: AccountId,
     pub(super) address: Aor,
     pub(super) mailbox: ConvId,
+    pub(super) name: Option<Arc<str>>,
 }
 
 /// A room as the batch has it by now.
@@ -210,18 +212,19 @@ impl<'c> Turn<'c> {
                     (owner.mailbox, face_of(&owner.address, None))
                 }
             };
-            let from = match (&entry.peer, &room) {
-                (None, _) => own_face,
-                (Some(peer), Some((address, _, face))) if peer == address => face.clone(),
-                (Some(peer), _) => face_of(peer, None),
-            };
             let sender = match &entry.sender {
                 None => None,
-                Some(sender) => {
-                    let known = self.account(sender, before)?;
-                    Some((known.id, known.address))
-                }
+                Some(sender) => Some(self.account(sender, before)?),
             };
+            let from = match (&entry.peer, &room, &sender) {
+                (None, ..) => own_face,
+                (Some(peer), Some((address, _, face)), _) if peer == address => face.clone(),
+                (Some(peer), _, Some(author)) if *peer == author.address => {
+                    face_of(peer, author.name.as_deref())
+                }
+                (Some(peer), ..) => face_of(peer, None),
+            };
+            let sender = sender.map(|known| (known.id, known.address));
             self.head += 1;
             let entry = self.append(entry, Seq(self.head), conversation, from, sender)?;
             seqs.push(entry.seq);
@@ -324,12 +327,13 @@ impl<'c> Turn<'c> {
                 id: account.id,
                 address: account.address.clone(),
                 mailbox: account.mailbox,
+                name: account.name.clone(),
             }),
         };
         let known = match cached {
             Some(known) => known,
             None => match super::accounts::find(self.conn, who)? {
-                Some(account) => Known { id: account.id, address: account.address, mailbox: account.mailbox },
+                Some(Account { id, address, mailbox, name, .. }) => Known { id, address, mailbox, name },
                 None => self.make_account(who, base)?,
             },
         };
@@ -342,7 +346,7 @@ impl<'c> Turn<'c> {
         self.conn
             .prepare_cached("INSERT INTO account (username, domain, mailbox, base) VALUES (?1, ?2, ?3, ?4)")?
             .execute(params![who.user(), who.host(), mailbox.0, base])?;
-        Ok(Known { id: AccountId(self.conn.last_insert_rowid()), address: who.clone(), mailbox })
+        Ok(Known { id: AccountId(self.conn.last_insert_rowid()), address: who.clone(), mailbox, name: None })
     }
 
     pub(super) fn make_mailbox(&mut self, who: &Aor) -> rusqlite::Result<ConvId> {

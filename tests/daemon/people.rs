@@ -166,3 +166,43 @@ fn administrators_see_and_change_what_people_have_set() {
         assert!(said.contains(words), "{args:?}: {said}");
     }
 }
+
+#[test]
+fn a_message_comes_in_the_name_that_its_author_gave() {
+    let mut daemon = Daemon::open();
+    let (alice, bob) = (daemon.udp("alice"), daemon.udp("bob"));
+    let from = |bob: &crate::kit::Phone, text: &str| bob.hears(text).header("From").to_owned();
+    alice.expect(200, "bob", "without a name");
+    assert!(from(&bob, "without a name").starts_with("\"alice\" <sip:alice@"));
+    let named = |name: &str, text: &str| {
+        let mut message = alice.message("bob", text);
+        message.name = format!("{name} ");
+        message
+    };
+    assert_eq!(alice.ask(named(r#""Alice \"A\" Liddell""#, "with a name")).status(), 200);
+    assert!(from(&bob, "with a name").starts_with(r#""Alice \"A\" Liddell" <sip:alice@"#));
+    // It stays hers, also for what waits over a kill.
+    bob.unregister();
+    alice.expect(202, "bob", "later");
+    daemon.kill_and_restart();
+    bob.register();
+    assert!(from(&bob, "later").starts_with(r#""Alice \"A\" Liddell" <"#));
+    // In a room the room speaks.
+    alice.expect(202, "team", "#create");
+    bob.expect(202, "team", "#join");
+    alice.expect(202, "team", "in the room");
+    assert!(from(&bob, "[alice]: in the room").starts_with("\"team\" <sip:team@"));
+}
+
+#[test]
+fn the_name_of_a_register_serves_where_messages_have_none() {
+    let daemon = Daemon::open();
+    let (alice, bob) = (daemon.udp("alice"), daemon.udp("bob"));
+    let mut register = alice.register_request(&alice.contact(), 600);
+    register.name = "\"Alice\tof the\u{7f} Phone\" ".into();
+    assert_eq!(alice.ask(register).status(), 200);
+    alice.expect(200, "bob", "hello");
+    let from = bob.hears("hello").header("From").to_owned();
+    assert!(from.starts_with("\"Alice") && from.contains("Phone\" <sip:alice@"), "{from}");
+    assert!(!from.contains(char::is_control), "{from:?}");
+}

@@ -147,3 +147,36 @@ fn nobody_registers_as_the_manager() {
     }
     daemon.udp("alice").expect(202, "chat-manager", "#help");
 }
+
+#[test]
+fn messages_to_people_abroad_leave_through_the_proxy_and_wait_for_it() {
+    let proxy = Proxy::new(PEER, Over::Udp);
+    let mut daemon = trusting().set("sip.outbound_proxy", &proxy.uri()).start();
+    let alice = daemon.udp("alice");
+    alice.expect(200, "sip:Zoe@elsewhere.example", "directly");
+    let copy = proxy.offered("Zoe", "directly");
+    assert_eq!(
+        (copy.uri(), &*copy.address("To")),
+        ("sip:Zoe@elsewhere.example", "sip:Zoe@elsewhere.example")
+    );
+    assert_eq!(copy.address("From"), "sip:alice@example.org");
+    assert_eq!(copy.address("P-Asserted-Identity"), "sip:alice@example.org");
+    // Stored there is accepted here.
+    proxy.answers(|_| Some((202, "")));
+    alice.expect(202, "sip:zoe@elsewhere.example", "stored there");
+    // Nobody there: it waits here, over a kill.
+    proxy.answers(|_| Some((480, "")));
+    alice.expect(202, "sip:zoe@elsewhere.example", "later");
+    proxy.answers(|_| Some((200, "")));
+    daemon.kill_and_restart();
+    proxy.until("Zoe", "the message that waited", |texts| texts.iter().any(|text| text == "later"));
+    // A foreign sender is not passed on abroad.
+    let zoe = daemon
+        .phone("zoe")
+        .domain("elsewhere.example")
+        .ip(PEER)
+        .header("P-Asserted-Identity: <sip:zoe@elsewhere.example>")
+        .up();
+    zoe.expect(603, "sip:yan@elsewhere.example", "in transit");
+    assert!(proxy.got("yan").is_empty());
+}

@@ -9,6 +9,8 @@ use super::{Msg, Over, token};
 pub struct Req {
     pub method: String,
     pub uri: String,
+    /// What stands before the address in From, with its blank.
+    pub name: String,
     pub from: String,
     pub from_tag: String,
     pub to: String,
@@ -26,6 +28,7 @@ impl Req {
         Req {
             method: method.into(),
             uri: uri.into(),
+            name: String::new(),
             from: from.into(),
             from_tag: token(),
             to: uri.into(),
@@ -70,11 +73,12 @@ impl Req {
         let transport = if over == Over::Udp { "UDP" } else { "TCP" };
         let mut text = format!(
             "{} {} SIP/2.0\r\nVia: SIP/2.0/{transport} {local};rport;branch={}\r\nMax-Forwards: {}\r\n\
-             From: <{}>;tag={}\r\nTo: <{}>\r\nCall-ID: {}\r\nCSeq: {} {}\r\n",
+             From: {}<{}>;tag={}\r\nTo: <{}>\r\nCall-ID: {}\r\nCSeq: {} {}\r\n",
             self.method,
             self.uri,
             self.branch,
             self.max_forwards,
+            self.name,
             self.from,
             self.from_tag,
             self.to,
