@@ -35,6 +35,7 @@ use crate::service::identity::Identity;
 use crate::service::offline::Offline;
 use crate::service::person::People;
 use crate::service::ratelimit::{Once, RateLimit};
+use crate::service::receipts::Receipts;
 use crate::service::registrar::{Flows, Listening, Registrar};
 use crate::service::relay::{AWAY_AGAIN, Relay};
 use crate::service::reminders::Reminders;
@@ -145,6 +146,7 @@ struct Rooms {
     delivery: Arc<Delivery>,
     registrar: Arc<Registrar>,
     focus: Arc<Focus>,
+    receipts: Arc<Receipts>,
     store: Store,
     inboxes: Arc<Vec<Inbox>>,
     runtime: tokio::runtime::Handle,
@@ -173,6 +175,10 @@ impl House for Rooms {
     }
 
     fn event(&self, shard: usize, event: Event) {
+        if let (Event::GaveUp { seq, .. }, true) = (&event, self.receipts.event(&event)) {
+            let (receipts, seq) = (self.receipts.clone(), *seq);
+            self.runtime.spawn(async move { receipts.given_up(seq).await });
+        }
         match self.delivery.event(shard, event) {
             Some(Report::Unbound { account, contact }) => {
                 let registrar = self.registrar.clone();
@@ -204,6 +210,7 @@ struct Server {
     delivery: Arc<Delivery>,
     focus: Arc<Focus>,
     offline: Arc<Offline>,
+    receipts: Arc<Receipts>,
     reminders: Reminders,
     registrar: Arc<Registrar>,
     identity: Arc<Identity>,
@@ -289,18 +296,21 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         knocks: Once::per(KNOCK_AGAIN),
         turns: Turns::default(),
     });
+    let offline = Arc::new(Offline {
+        store: store.clone(),
+        delivery: delivery.clone(),
+        registrar: registrar.clone(),
+        focus: focus.clone(),
+    });
+    let receipts = Arc::new(Receipts::new(offline.clone())?);
     let relay = Arc::new(Relay {
         store: store.clone(),
         delivery: delivery.clone(),
         registrar: registrar.clone(),
         focus: focus.clone(),
         away: Once::per(AWAY_AGAIN),
-    });
-    let offline = Arc::new(Offline {
-        store: store.clone(),
-        delivery: delivery.clone(),
-        registrar: registrar.clone(),
-        focus: focus.clone(),
+        notices: RateLimit::default(),
+        receipts: receipts.clone(),
     });
     let timers = timers(&config);
     let uas = Arc::new(Uas {
@@ -315,12 +325,13 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         limits,
         patience_ms: timers.patience().as_millis() as i64,
     });
-    announce_commits(&store, &delivery, &registrar, runtime.clone());
+    announce_commits(&store, &delivery, &registrar, &receipts, runtime.clone());
     let house = Arc::new(Rooms {
         uas,
         delivery: delivery.clone(),
         registrar: registrar.clone(),
         focus: focus.clone(),
+        receipts: receipts.clone(),
         store: store.clone(),
         inboxes: inboxes.clone(),
         runtime: runtime.clone(),
@@ -375,6 +386,7 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         store: store.clone(),
         delivery,
         focus,
+        receipts,
         reminders: Reminders { offline: offline.clone() },
         offline,
         registrar,
@@ -487,9 +499,11 @@ fn announce_commits(
     store: &Store,
     delivery: &Arc<Delivery>,
     registrar: &Arc<Registrar>,
+    receipts: &Arc<Receipts>,
     runtime: tokio::runtime::Handle,
 ) {
     let (delivery, registrar, known) = (delivery.clone(), registrar.clone(), store.clone());
+    let receipts = receipts.clone();
     store.on_commit(Box::new(move |news| {
         if registrar.has_proxy() {
             let opened: Vec<AccountId> =
@@ -509,6 +523,7 @@ fn announce_commits(
                 });
             }
         }
+        receipts.committed(&news);
         delivery.announce(news);
     }));
 }
@@ -606,6 +621,7 @@ async fn upkeep(server: Arc<Server>, clock: Clock) {
         server.registrar.expire().await;
         server.focus.expire_invitations().await;
         server.reminders.say_due(clock.wall()).await;
+        server.receipts.expire(clock.wall()).await;
         if trimmed.elapsed() < TRIM_EVERY {
             continue;
         }

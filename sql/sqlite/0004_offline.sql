@@ -16,6 +16,8 @@ CREATE INDEX later_due ON later (due);
 CREATE TABLE receipt (
     seq     INTEGER PRIMARY KEY,                     -- log.seq
     account INTEGER NOT NULL,                        -- account.id of the recipient
+    author  INTEGER NOT NULL,                        -- account.id
+    at      INTEGER NOT NULL,                        -- Unix ms
     expires INTEGER NOT NULL,                        -- Unix ms
     asked   TEXT    NOT NULL                         -- what he asked, as JSON
 );

@@ -8,6 +8,7 @@ pub mod decide;
 pub mod dialect;
 pub mod history;
 pub mod ids;
+pub mod imdn;
 pub mod outbox;
 pub mod outcome;
 pub mod personal;

@@ -24,6 +24,8 @@ const POISON_TRIES: u8 = 5;
 const POISON_APART: Duration = Duration::from_secs(60);
 /// Text so old is late, whatever kept it.
 const LATE_MS: UnixMs = 60_000;
+/// A typing notice that waited so long tells nothing any more.
+const TYPING_MS: UnixMs = 30_000;
 /// Away: first pause, doubled up to the last.
 const BACKOFF_MIN: Duration = Duration::from_secs(30);
 pub const BACKOFF_MAX: Duration = Duration::from_secs(15 * 60);
@@ -66,7 +68,7 @@ impl Item {
     fn is_our_text(&self) -> bool {
         match self {
             Item::Entry(entry) => entry.content_type.is_none(),
-            Item::Aside(..) => true,
+            Item::Aside(aside, _) => aside.content_type.is_none(),
         }
     }
 
@@ -74,8 +76,13 @@ impl Item {
     pub fn is_text(&self) -> bool {
         match self {
             Item::Entry(entry) => is_text(entry),
-            Item::Aside(..) => true,
+            Item::Aside(aside, _) => aside.content_type.is_none(),
         }
+    }
+
+    /// A typing notice or receipt: its loss is no loss, so that no answer to it says anything about the contact.
+    pub fn is_notice(&self) -> bool {
+        matches!(self, Item::Aside(aside, _) if aside.content_type.is_some())
     }
 }
 
@@ -136,6 +143,8 @@ pub struct Outbox {
     tail: Seq,
     queue: VecDeque<Arc<Entry>>,
     pub asides: VecDeque<(Arc<Aside>, Seq)>,
+    /// The last typing notice.
+    typing: Option<(Arc<Aside>, Seq)>,
     pub supply: Supply,
     pub flight: Option<Flight>,
     /// The item that `shape` speaks of: begun and not finished.
@@ -183,6 +192,7 @@ impl Outbox {
             tail: cursor,
             queue: VecDeque::new(),
             asides: VecDeque::new(),
+            typing: None,
             supply: Supply::Behind { asked: false, held: VecDeque::new(), lost: None },
             flight: None,
             working: None,
@@ -323,7 +333,8 @@ impl Outbox {
             begun => self.working = begun,
         }
         if self.working.is_none() {
-            self.working = match self.asides.front() {
+            self.typing = self.typing.take().filter(|(typing, _)| typing.at + TYPING_MS > now);
+            self.working = match self.asides.front().or(self.typing.as_ref()) {
                 Some((aside, name)) => Some(Item::Aside(aside.clone(), *name)),
                 None => self.front(now).map(Item::Entry),
             };
@@ -369,12 +380,18 @@ impl Outbox {
 
     /// Says something besides the log. True: an older one was lost for it.
     pub fn aside(&mut self, aside: Arc<Aside>, name: Seq) -> bool {
+        if aside.is_typing() {
+            self.typing = Some((aside, name));
+            return false;
+        }
         self.asides.push_back((aside, name));
         if self.asides.len() <= ASIDE_MAX {
             return false;
         }
         // The one on its way stays: the oldest behind it goes.
-        self.asides.remove(usize::from(matches!(self.working, Some(Item::Aside(..)))));
+        let begun = self.working.as_ref().map(Item::seq);
+        let first = self.asides.front().is_some_and(|(_, name)| Some(*name) == begun);
+        self.asides.remove(usize::from(first));
         true
     }
 
@@ -406,6 +423,7 @@ impl Outbox {
                 if self.asides.front().is_some_and(|(_, front)| front == name) {
                     self.asides.pop_front();
                 }
+                self.typing = self.typing.take().filter(|(_, typing)| typing != name);
             }
         }
     }

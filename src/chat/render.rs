@@ -8,6 +8,8 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
+
 use super::content::{Content, content};
 use super::convert::text_of;
 use super::dialect::{Dialect, author_prefix};
@@ -57,15 +59,25 @@ pub struct Contact {
     pub takes: Arc<Takes>,
 }
 
-/// What is said to one account's contacts now and kept nowhere: answers, words of refusal (design.md, asides).
+/// What is said to one account's contacts now and kept nowhere: answers, words of refusal, typing notices and
+/// receipts (design.md, asides).
 #[derive(Debug)]
 pub struct Aside {
     pub from: Face,
-    pub body: Box<str>,
+    pub body: Bytes,
+    /// `None`: text of ours, for every phone. Else it goes to contacts that are known to take this type, and alone.
+    pub content_type: Option<Arc<str>>,
     /// Header lines with CRLF, such as In-Reply-To.
     pub headers: Box<str>,
     pub hops: u8,
     pub at: crate::types::UnixMs,
+}
+
+impl Aside {
+    /// Somebody is typing: of several such notices that wait only the last is worth telling (RFC 3994 §3).
+    pub fn is_typing(&self) -> bool {
+        self.content_type.is_some() && content(self.content_type.as_deref()) == Content::Composing
+    }
 }
 
 /// The part of a MESSAGE that is one recipient's own.

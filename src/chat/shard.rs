@@ -183,6 +183,8 @@ pub struct Counters {
     pub strays: u64,
     /// Asides lost for want of room.
     pub asides_lost: u64,
+    /// Typing notices and receipts that a contact was not told: it does not take them, or is away.
+    pub notices_dropped: u64,
     /// Taken with 202 by a route: stored there.
     pub stored_elsewhere: u64,
 }
@@ -196,6 +198,7 @@ impl std::ops::AddAssign for Counters {
         self.timed_out += other.timed_out;
         self.strays += other.strays;
         self.asides_lost += other.asides_lost;
+        self.notices_dropped += other.notices_dropped;
         self.stored_elsewhere += other.stored_elsewhere;
     }
 }
@@ -418,6 +421,12 @@ impl Shard {
         for slot in if asked.is_empty() { slots } else { asked } {
             let name = Seq(-((self.nonce() >> 2) as i64) - 1);
             let Some(outbox) = self.outbox(slot) else { continue };
+            let takes = aside.content_type.as_deref().is_none_or(|kind| outbox.contact.takes.knows(kind));
+            let away = outbox.pause.is_some_and(|pause| pause > now.at);
+            if !takes || (away && aside.is_typing()) {
+                self.counters.notices_dropped += 1;
+                continue;
+            }
             let lost = outbox.aside(aside.clone(), name);
             self.counters.asides_lost += u64::from(lost);
             self.pump(now, slot, out, events);

@@ -256,6 +256,7 @@ impl Management for Server {
             ("timed_out", sum.timed_out),
             ("stray_responses", sum.strays),
             ("asides_lost", sum.asides_lost),
+            ("notices_dropped", sum.notices_dropped),
         ];
         Ok(stats.into_iter().map(|(name, value)| Stat { name, value }).collect())
     }

@@ -354,6 +354,7 @@ impl Delivery {
             skips.push((span.conversation, Seq(first.0 - 1)));
             asides.push(Arc::new(Aside {
                 body: earlier(count - u64::from(most), &self.start).into(),
+                content_type: None,
                 from: (*room).clone(),
                 headers: "".into(),
                 hops: 70,

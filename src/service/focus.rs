@@ -27,6 +27,7 @@ use crate::chat::command::{Command, Deed, Parsed, parse};
 use crate::chat::content::{Content, content};
 use crate::chat::decide::{self, Actor, Ctx, Facts, Refused, WhoMayCreate, Whom};
 use crate::chat::dialect::{Dialect, Voice};
+use crate::chat::imdn::is_automatic;
 use crate::chat::personal::Personal;
 use crate::chat::recall::Recall;
 use crate::config::Config;
@@ -222,7 +223,7 @@ impl Focus {
         let canonical = |host: &str| self.domains.canonical(host, local).map(str::to_owned);
         let names = Names { addressed: &said.target, canonical: &canonical };
         let what = content(said.content_type.as_deref());
-        if what.is_automatic() {
+        if is_automatic(said.content_type.as_deref(), &said.body) {
             return self.automatic(said);
         }
         if let Err(busy) = self.pace(&said.speaker.aor) {

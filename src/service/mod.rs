@@ -8,6 +8,7 @@ pub mod identity;
 pub mod offline;
 pub mod person;
 pub mod ratelimit;
+pub mod receipts;
 pub mod registrar;
 pub mod relay;
 pub mod reminders;

@@ -13,10 +13,12 @@ use tokio::time::{Instant, timeout_at};
 use super::delivery::Delivery;
 use super::focus::{Focus, Incoming, Reply};
 use super::offline::untaken;
-use super::ratelimit::Once;
+use super::ratelimit::{Once, RateLimit};
+use super::receipts::Receipts;
 use super::registrar::Registrar;
-use crate::chat::content::content;
+use crate::chat::imdn::is_automatic;
 use crate::chat::outcome::{Outcome, outcome};
+use crate::chat::render::Aside;
 use crate::refusal::{Fault, Refusal};
 use crate::store::{Account, Store};
 use crate::types::{Accepted, Answer, Aor, Commit, Committed, EntryKind, NewEntry, Place, ROUTE_DEVICE, Seq};
@@ -33,7 +35,13 @@ pub struct Relay {
     pub focus: Arc<Focus>,
     /// Who was told that whom he wrote to is away.
     pub away: Once<(Aor, Aor)>,
+    /// Typing notices and receipts have a rate of their own: they do not count as messages.
+    pub notices: RateLimit<Aor>,
+    pub receipts: Arc<Receipts>,
 }
+
+/// Bytes of a typing notice or receipt with its headers; a larger one is not passed on.
+const NOTICE_MAX: usize = 4096;
 
 /// The same person is told of another's absence once in this time.
 pub const AWAY_AGAIN: Duration = Duration::from_secs(3600);
@@ -51,7 +59,8 @@ enum Verdict {
 impl Relay {
     /// A MESSAGE to an account. `lines`: headers that are passed on.
     pub async fn hear(&self, said: &Incoming, lines: Arc<str>) -> Result<Reply, Fault> {
-        if content(said.content_type.as_deref()).is_automatic() {
+        if is_automatic(said.content_type.as_deref(), &said.body) {
+            self.pass_on(said, &lines)?;
             return Ok(Reply::ok());
         }
         if let Err(busy) = self.focus.pace(&said.speaker.aor) {
@@ -118,6 +127,8 @@ impl Relay {
             Verdict::Taken { elsewhere: false } => Ok(Reply::ok()),
             Verdict::Open if offline => {
                 self.tell_away(said, &lines)?;
+                let kind = said.content_type.as_deref();
+                self.receipts.stored(kind, &said.body, &said.speaker.aor, &said.target, now);
                 Ok(Reply::accepted())
             }
             Verdict::Open => {
@@ -129,6 +140,39 @@ impl Relay {
                 Ok(Reply { accept, ..refusal(status) })
             }
         }
+    }
+
+    /// A typing notice or receipt goes to the recipient's phones that take it, now, or nowhere. Whoever sends it
+    /// hears 200 whatever becomes of it: it is no message.
+    fn pass_on(&self, said: &Incoming, lines: &str) -> Result<(), Fault> {
+        let author = &said.speaker.aor;
+        // What is still encoded cannot be read by who is not known to read it.
+        let encoded = lines.lines().any(|line| {
+            let name = line.split(':').next().unwrap_or_default();
+            name.trim().eq_ignore_ascii_case("Content-Encoding")
+        });
+        let small = said.body.len() + lines.len() <= NOTICE_MAX;
+        if *author == said.target || said.max_forwards == 0 || encoded || !small {
+            return Ok(());
+        }
+        let Some(account) = self.store.account(&said.target)? else { return Ok(()) };
+        if !self.focus.people.may_write(author, Some(&account))? {
+            return Ok(());
+        }
+        let rate = self.focus.rules().posts_per_s;
+        if self.notices.take(author.clone(), rate, std::time::Instant::now()).is_err() {
+            return Ok(());
+        }
+        let aside = Aside {
+            from: self.delivery.face(author, None),
+            body: said.body.clone(),
+            content_type: said.content_type.clone(),
+            headers: lines.into(),
+            hops: said.max_forwards - 1,
+            at: self.focus.clock.wall(),
+        };
+        self.delivery.aside(account.id, None, aside);
+        Ok(())
     }
 
     /// Takes a message back that nobody took, its author's copy with it.

@@ -11,6 +11,7 @@ mod later;
 mod lookups;
 mod pages;
 mod people;
+mod receipts;
 mod rooms;
 mod schema;
 mod search;
@@ -40,6 +41,7 @@ pub use accounts::{Account, Credentials, StoredBinding, View};
 pub use archive::{MISSED_MAX, Missed};
 pub use later::{Kept, Later, NewLater};
 pub use pages::Page;
+pub use receipts::Receipt;
 pub use rooms::RoomLine;
 
 /// How the store is to be. Durations of zero mean none.
@@ -273,6 +275,7 @@ impl Store {
                     .query_row([seq.0], |row| row.get(0).map(ConvId))
                     .optional()?;
                 conversations.extend(conversation);
+                turn.conn.prepare_cached("DELETE FROM receipt WHERE seq = ?1")?.execute([seq.0])?;
             }
             turn.entries_deleted(&conversations)?;
             Ok(conversations.len())

@@ -227,6 +227,9 @@ impl<'c> Turn<'c> {
             let sender = sender.map(|known| (known.id, known.address));
             self.head += 1;
             let entry = self.append(entry, Seq(self.head), conversation, from, sender)?;
+            if let Some((owner, _)) = mailboxes.iter().find(|(_, span)| span.conversation == conversation) {
+                self.keep_receipt(&entry, *owner)?;
+            }
             seqs.push(entry.seq);
             staged.announcement.entries.push(entry);
         }

@@ -193,7 +193,8 @@ impl Shard {
                 (entry.hops, entry.at, &*entry.headers, content_type, body)
             }
             Item::Aside(aside, _) => {
-                (aside.hops, aside.at, &*aside.headers, render::PLAIN, aside.body.as_bytes().into())
+                let content_type = aside.content_type.as_deref().unwrap_or(render::PLAIN);
+                (aside.hops, aside.at, &*aside.headers, content_type, (&aside.body[..]).into())
             }
         };
         let content_type = if shape.bare { render::bare_type() } else { content_type };
@@ -266,7 +267,10 @@ impl Shard {
         let Some(outbox) = self.outbox(slot) else { return };
         let (is_route, dest, account) = (outbox.contact.is_route, outbox.contact.dest, outbox.account);
         let retry_after = reply.retry_after.map(|s| Duration::from_secs(u64::from(s)));
-        let verdict = outcome(status, is_route);
+        let verdict = match outcome(status, is_route) {
+            Outcome::Unbound | Outcome::Poison if flight.item.is_notice() => Outcome::GiveUp,
+            verdict => verdict,
+        };
         if is_route && verdict != Outcome::HopDown {
             self.hop_answered(now, dest, out, events);
         }
@@ -403,8 +407,11 @@ fn answered(item: &Item, outbox: &Outbox, status: u16, accept: Option<&Arc<str>>
 
 /// A body that is no text was refused for its type: it is remembered, here at once.
 fn refused_type(outbox: &mut Outbox, item: &Item, reply: &Reply) -> Option<Event> {
-    let Item::Entry(entry) = item else { return None };
-    let given = entry.content_type.as_deref().filter(|_| !item.is_text())?;
+    let given = match item {
+        Item::Entry(entry) => entry.content_type.as_deref(),
+        Item::Aside(aside, _) => aside.content_type.as_deref(),
+    };
+    let given = given.filter(|_| !item.is_text())?;
     let refuses = media(given);
     Arc::make_mut(&mut outbox.contact.takes).refused(&refuses);
     let (account, contact) = (outbox.account, outbox.contact.key.clone());

@@ -69,6 +69,7 @@ impl Focus {
         let aside = Aside {
             from: self.delivery.face(room, title.as_ref()),
             body: text.into(),
+            content_type: None,
             headers: (*format!("{}{}", said.headers, self.rules().extra_hdrs)).into(),
             hops: said.max_forwards.saturating_sub(1),
             at: self.clock.wall(),
@@ -92,6 +93,7 @@ impl Focus {
         let aside = Aside {
             from: self.delivery.face(&manager, None),
             body: words.into(),
+            content_type: None,
             headers: format!("{lines}{}", self.rules().extra_hdrs).into(),
             hops,
             at: self.clock.wall(),

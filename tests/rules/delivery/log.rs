@@ -163,5 +163,12 @@ fn within(span: &Span, entry: &Entry) -> bool {
 }
 
 pub fn aside(from: &str, text: &str, at: UnixMs) -> Aside {
-    Aside { from: (*face(from)).clone(), body: text.into(), headers: "".into(), hops: 70, at }
+    Aside {
+        from: (*face(from)).clone(),
+        body: text.to_owned().into(),
+        content_type: None,
+        headers: "".into(),
+        hops: 70,
+        at,
+    }
 }
