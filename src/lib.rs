@@ -40,6 +40,8 @@
 //! | a chat command | a row in [`chat::table`], its meaning in [`chat::decide`], its words in [`chat::dialect`], a scenario |
 //! | what a person sets for himself | [`chat::settings`], its words in [`chat::personal`], its meaning in [`service::person`] |
 //! | what a person asks of what was said | [`chat::recall`], how it is shown in [`chat::history`], looked up by [`store`] |
+//! | what is to be said later | [`chat::reminder`], said by [`service::reminders`] |
+//! | what waits, and who is told of its fate | [`service::offline`], [`service::receipts`], asked for as [`chat::imdn`] reads it |
 //! | what a phone's answer means | [`chat::outcome`] |
 //! | what members see of a message | [`chat::render`] |
 //! | a management command | a row in [`edge::control::table`] and a method of [`edge::control::Management`] |

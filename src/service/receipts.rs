@@ -34,19 +34,27 @@ pub struct Receipts {
 /// A message whose failure somebody wants to hear of.
 struct Open {
     recipient: AccountId,
+    /// When nobody can take it any more.
+    expires: UnixMs,
     /// Devices that will not get it.
     gave_up: HashSet<DeviceKey>,
+}
+
+impl Open {
+    fn new(recipient: AccountId, expires: UnixMs) -> Open {
+        Open { recipient, expires, gave_up: HashSet::new() }
+    }
 }
 
 impl Receipts {
     /// Takes up what the last run left open.
     pub fn new(offline: Arc<Offline>) -> Result<Receipts, Fault> {
         let mut open = HashMap::new();
-        for (seq, recipient) in offline.store.receipts()? {
+        for (seq, recipient, expires) in offline.store.receipts()? {
             let Ok(view) = offline.store.view(recipient) else { continue };
             // What a device is past was taken, or told of.
             if view.devices.iter().all(|(_, position, _)| *position < seq) {
-                open.insert(seq, Open { recipient, gave_up: HashSet::new() });
+                open.insert(seq, Open::new(recipient, expires));
             }
         }
         Ok(Receipts { offline, open: Mutex::new(open) })
@@ -62,8 +70,7 @@ impl Receipts {
             let asked = imdn::asked(entry.content_type.as_deref(), &entry.body);
             let mailbox = news.spans.iter().find(|(_, span)| span.conversation == entry.conversation);
             if let (Some((recipient, _)), true) = (mailbox, asked.is_some_and(|asked| asked.failure)) {
-                let open = Open { recipient: *recipient, gave_up: HashSet::new() };
-                self.open().insert(entry.seq, open);
+                self.open().insert(entry.seq, Open::new(*recipient, entry.expires));
             }
         }
     }
@@ -99,7 +106,8 @@ impl Receipts {
                 Err(fault) => return warn!(%fault, "expired messages were not looked up"),
             };
             if expired.is_empty() {
-                return;
+                // What was taken back has no row, and is told of by nobody.
+                return self.open().retain(|_, open| open.expires > now);
             }
             for seq in expired {
                 if let Err(fault) = self.judge(seq, true).await {

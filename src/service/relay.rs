@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
+use tracing::warn;
 
 use super::delivery::Delivery;
 use super::focus::{Focus, Incoming, Reply};
@@ -60,7 +61,9 @@ impl Relay {
     /// A MESSAGE to an account. `lines`: headers that are passed on.
     pub async fn hear(&self, said: &Incoming, lines: Arc<str>) -> Result<Reply, Fault> {
         if is_automatic(said.content_type.as_deref(), &said.body) {
-            self.pass_on(said, &lines)?;
+            if let Err(fault) = self.pass_on(said, &lines) {
+                warn!(%fault, "a notice was not passed on");
+            }
             return Ok(Reply::ok());
         }
         if let Err(busy) = self.focus.pace(&said.speaker.aor) {
@@ -126,7 +129,9 @@ impl Relay {
             Verdict::Taken { elsewhere: true } => Ok(Reply::accepted()),
             Verdict::Taken { elsewhere: false } => Ok(Reply::ok()),
             Verdict::Open if offline => {
-                self.tell_away(said, &lines)?;
+                if let Err(fault) = self.tell_away(said, &lines) {
+                    warn!(%fault, "the sender was not told that the recipient is away");
+                }
                 let kind = said.content_type.as_deref();
                 self.receipts.stored(kind, &said.body, &said.speaker.aor, &said.target, now);
                 Ok(Reply::accepted())
@@ -146,13 +151,9 @@ impl Relay {
     /// hears 200 whatever becomes of it: it is no message.
     fn pass_on(&self, said: &Incoming, lines: &str) -> Result<(), Fault> {
         let author = &said.speaker.aor;
-        // What is still encoded cannot be read by who is not known to read it.
-        let encoded = lines.lines().any(|line| {
-            let name = line.split(':').next().unwrap_or_default();
-            name.trim().eq_ignore_ascii_case("Content-Encoding")
-        });
-        let small = said.body.len() + lines.len() <= NOTICE_MAX;
-        if *author == said.target || said.max_forwards == 0 || encoded || !small {
+        // An empty one had an encoding that nobody could undo.
+        let readable = !said.body.is_empty() && said.body.len() + lines.len() <= NOTICE_MAX;
+        if *author == said.target || said.max_forwards == 0 || !readable {
             return Ok(());
         }
         let Some(account) = self.store.account(&said.target)? else { return Ok(()) };

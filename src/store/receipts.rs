@@ -52,11 +52,13 @@ impl Turn<'_> {
 }
 
 impl Store {
-    /// Messages whose fate is open, with their recipients: for the start.
-    pub fn receipts(&self) -> Result<Vec<(Seq, AccountId)>, Fault> {
+    /// Messages whose fate is open, with recipient and end: for the start.
+    pub fn receipts(&self) -> Result<Vec<(Seq, AccountId, UnixMs)>, Fault> {
         self.0.shared.readers.ask(|conn| {
-            let mut statement = conn.prepare_cached("SELECT seq, account FROM receipt")?;
-            statement.query_map([], |row| Ok((Seq(row.get(0)?), AccountId(row.get(1)?))))?.collect()
+            let mut statement = conn.prepare_cached("SELECT seq, account, expires FROM receipt")?;
+            let rows =
+                statement.query_map([], |row| Ok((Seq(row.get(0)?), AccountId(row.get(1)?), row.get(2)?)))?;
+            rows.collect()
         })
     }
 

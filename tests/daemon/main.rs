@@ -20,6 +20,7 @@ mod ipv6;
 mod kill;
 mod message;
 mod nat;
+mod notices;
 mod offline;
 mod people;
 mod proxy;

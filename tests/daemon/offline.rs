@@ -98,3 +98,23 @@ fn the_administrator_says_something_in_somebodys_name() {
         assert_eq!(output.status.code(), Some(1), "{from} {to}: {output:?}");
     }
 }
+
+#[test]
+fn what_has_expired_leaves_its_place_and_is_never_sent() {
+    let daemon = Setup::new().set("offline.max_messages", "1").start();
+    let (alice, bob) = (daemon.udp("alice"), daemon.udp("bob"));
+    bob.unregister();
+    let request = alice.message("bob", "gone soon").header("Expires: 1");
+    assert_eq!(alice.ask(request).status(), 202);
+    // There is no place until it has expired.
+    let deadline = std::time::Instant::now() + crate::kit::PATIENCE;
+    let mut refused = 0;
+    while alice.say("bob", "in its place").status() != 202 {
+        refused += 1;
+        assert!(std::time::Instant::now() < deadline, "it never made room");
+    }
+    assert!(refused > 0, "there was room for two");
+    bob.register();
+    bob.hears("in its place");
+    assert_eq!(bob.texts(), ["in its place"]);
+}

@@ -8,6 +8,7 @@ pub mod world;
 
 mod answers;
 mod large;
+mod notices;
 mod order;
 mod phones;
 mod returns;
