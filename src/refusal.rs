@@ -40,6 +40,9 @@ refusals! {
     TOO_LARGE = 413 "Message Too Large";
     SCHEME = 416 "Unsupported URI Scheme";
     BUSY_SENDER = 480 "Too Many Messages, Slow Down";
+    BUSY_RECIPIENT = 480 "Too Many Messages for This Recipient, Slow Down";
+    BUSY_ROOM = 480 "Too Many Messages in This Room, Slow Down";
+    TOO_MANY_STRANGERS = 480 "Too Many New Conversations, Slow Down";
     OWN_COPY = 480 "Loop Detected";
     MAILBOX_FULL = 480 "Mailbox Full";
     NOBODY_THERE = 480 "Nobody There to Take It";

@@ -34,7 +34,7 @@ use crate::service::focus::{Focus, Rules, TOLD_AGAIN, Turns};
 use crate::service::identity::Identity;
 use crate::service::offline::Offline;
 use crate::service::person::People;
-use crate::service::ratelimit::{Once, RateLimit};
+use crate::service::ratelimit::{Acquainted, Once, RateLimit};
 use crate::service::receipts::Receipts;
 use crate::service::registrar::{Flows, Listening, Registrar};
 use crate::service::relay::{AWAY_AGAIN, Relay};
@@ -292,6 +292,10 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         reaches_abroad: config.sip.outbound_proxy.is_some(),
         rules: RwLock::new(Arc::new(Rules::new(&config))),
         rate: RateLimit::default(),
+        recipients: RateLimit::default(),
+        rooms: RateLimit::default(),
+        beginners: RateLimit::default(),
+        acquainted: Acquainted::default(),
         told: Once::per(TOLD_AGAIN),
         knocks: Once::per(KNOCK_AGAIN),
         turns: Turns::default(),

@@ -27,6 +27,9 @@ pub const BOUNDS: &[(&str, RangeInclusive<i64>)] = &[
     ("limits.message_bytes", 64..=1_048_576),
     ("limits.member_max", 1..=1_000_000),
     ("limits.posts_per_s", 0..=100_000),
+    ("limits.recipient_per_s", 0..=100_000),
+    ("limits.room_per_s", 0..=100_000),
+    ("limits.first_contacts_per_h", 0..=100_000),
 ];
 
 /// Headers of a MESSAGE that are ours alone, full and compact; `imc.extra_hdrs` may not hold them.

@@ -28,6 +28,9 @@ pub const RELOADABLE: &[&str] = &[
     "delivery.copy_to_sender",
     "limits.member_max",
     "limits.posts_per_s",
+    "limits.recipient_per_s",
+    "limits.room_per_s",
+    "limits.first_contacts_per_h",
     "log.level",
 ];
 

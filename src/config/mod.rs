@@ -187,6 +187,12 @@ pub struct Limits {
     pub member_max: usize,
     /// Posts per second and sender, with a burst of 5 s; 0: no limit.
     pub posts_per_s: u32,
+    /// What one person gets from all others together, per second.
+    pub recipient_per_s: u32,
+    /// Posts in one room, per second.
+    pub room_per_s: u32,
+    /// People that one sender may write to for the first time, per hour.
+    pub first_contacts_per_h: u32,
 }
 
 /// `[control]`: the doors of management.
@@ -317,7 +323,14 @@ impl Default for History {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { message_bytes: 32768, member_max: 10_000, posts_per_s: 20 }
+        Limits {
+            message_bytes: 32768,
+            member_max: 10_000,
+            posts_per_s: 20,
+            recipient_per_s: 100,
+            room_per_s: 500,
+            first_contacts_per_h: 100,
+        }
     }
 }
 

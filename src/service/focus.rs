@@ -20,7 +20,7 @@ use super::delivery::Delivery;
 use super::domains::Domains;
 use super::identity::Speaker;
 use super::person::{People, Told};
-use super::ratelimit::{Once, RateLimit};
+use super::ratelimit::{Acquainted, Once, RateLimit};
 use super::registrar::Registrar;
 use crate::chat::address::Names;
 use crate::chat::command::{Command, Deed, Parsed, parse};
@@ -124,6 +124,9 @@ pub struct Rules {
     pub max_messages: u32,
     pub member_max: usize,
     pub posts_per_s: u32,
+    pub recipient_per_s: u32,
+    pub room_per_s: u32,
+    pub first_contacts_per_h: u32,
     /// `delivery.copy_to_sender`.
     pub copy_to_sender: bool,
     /// What was said can be read again: `history.keep` is not 0.
@@ -145,6 +148,9 @@ impl Rules {
             max_messages: config.offline.max_messages,
             member_max: config.limits.member_max,
             posts_per_s: config.limits.posts_per_s,
+            recipient_per_s: config.limits.recipient_per_s,
+            room_per_s: config.limits.room_per_s,
+            first_contacts_per_h: config.limits.first_contacts_per_h,
             copy_to_sender: config.delivery.copy_to_sender,
             archive: !config.history.keep.is_zero(),
         }
@@ -169,6 +175,10 @@ pub struct Focus {
     pub reaches_abroad: bool,
     pub rules: RwLock<Arc<Rules>>,
     pub rate: RateLimit<Aor>,
+    pub recipients: RateLimit<Aor>,
+    pub rooms: RateLimit<Aor>,
+    pub beginners: RateLimit<Aor>,
+    pub acquainted: Acquainted,
     /// Keyed by the words: who is told why one thing is refused may still ask about another.
     pub told: Once<(Aor, Aor, String)>,
     pub knocks: Once<(Aor, Aor)>,
@@ -211,10 +221,31 @@ impl Focus {
     /// One more of what a sender may say a second.
     pub fn pace(&self, who: &Aor) -> Result<(), Reply> {
         let wait = self.rate.take(who.clone(), self.rules().posts_per_s, Instant::now());
-        wait.map_err(|wait| Reply {
-            retry_after: Some(wait.as_secs_f64().ceil().max(1.0) as u32),
-            ..Refusal::BUSY_SENDER.into()
-        })
+        wait.map_err(|wait| later(Refusal::BUSY_SENDER, wait))
+    }
+
+    /// One more of what a person gets a second, and of those whom a sender writes to for the first time.
+    pub fn pace_towards(&self, from: &Aor, to: &Aor) -> Result<(), Reply> {
+        let (rules, now) = (self.rules(), Instant::now());
+        if rules.posts_per_s == 0 {
+            return Ok(());
+        }
+        let wait = self.recipients.take(to.clone(), rules.recipient_per_s, now);
+        wait.map_err(|wait| later(Refusal::BUSY_RECIPIENT, wait))?;
+        if from != to && self.acquainted.are_strangers(from, to, now) {
+            let wait = self.beginners.take_hourly(from.clone(), rules.first_contacts_per_h, now);
+            wait.map_err(|wait| later(Refusal::TOO_MANY_STRANGERS, wait))?;
+        }
+        self.acquainted.wrote(from, to, now);
+        Ok(())
+    }
+
+    /// One more of what is said in a room a second.
+    fn pace_in(&self, room: &Aor) -> Result<(), Reply> {
+        let rules = self.rules();
+        let limit = if rules.posts_per_s == 0 { 0 } else { rules.room_per_s };
+        let wait = self.rooms.take(room.clone(), limit, Instant::now());
+        wait.map_err(|wait| later(Refusal::BUSY_ROOM, wait))
     }
 
     /// A MESSAGE to a room, to the manager, or to an address where a command may make a room.
@@ -373,6 +404,9 @@ impl Focus {
             };
             if said.max_forwards == 0 {
                 return Ok(Reply::of(483, "Too Many Hops"));
+            }
+            if let Err(busy) = self.pace_in(&step.address) {
+                return Ok(busy);
             }
             let entry = NewEntry {
                 place: Place::Room,
@@ -577,6 +611,11 @@ impl Focus {
     fn voice<'a>(&'a self, room: &'a Aor) -> Voice<'a> {
         Voice { dialect: self.dialect, start: &self.start, room }
     }
+}
+
+/// No for now: come again after `wait`.
+fn later(refusal: Refusal, wait: Duration) -> Reply {
+    Reply { retry_after: Some(wait.as_secs_f64().ceil().max(1.0) as u32), ..refusal.into() }
 }
 
 /// Content-Type as it is kept: text that every phone shows is kept without.

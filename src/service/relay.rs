@@ -80,6 +80,9 @@ impl Relay {
             let before = self.store.accepted(&said.accepted.origin)?;
             return Ok(before.map_or(Refusal::NOT_WANTED.into(), |known| known.answer.into()));
         }
+        if let Err(busy) = self.focus.pace_towards(&said.speaker.aor, &said.target) {
+            return Ok(busy);
+        }
         let offline = rules.offline && known.as_ref().is_none_or(|account| account.settings.offline);
         if let Some(account) = &known {
             let most = u64::from(rules.max_messages);

@@ -177,3 +177,53 @@ fn an_invitation_that_the_phone_refuses_is_withdrawn_and_the_inviter_hears_of_it
     bob.responds(|_| Act::Answer(200));
     bob.expect(404, "team", "#accept");
 }
+
+#[test]
+fn a_recipient_and_a_room_over_their_rate_get_no_more_for_a_while_and_others_do() {
+    let daemon = Setup::new()
+        .set("limits.posts_per_s", "1000")
+        .set("limits.recipient_per_s", "1")
+        .set("limits.room_per_s", "1")
+        .start();
+    let (alice, bob, carol) = (daemon.udp("alice"), daemon.udp("bob"), daemon.udp("carol"));
+    alice.expect(202, "team", "#create");
+    bob.expect(202, "team", "#join");
+    for (to, taken, why) in [
+        ("carol", 200, "Too Many Messages for This Recipient, Slow Down"),
+        ("team", 202, "Too Many Messages in This Room, Slow Down"),
+    ] {
+        // A burst of five, then one a second; who asks a little slower is given a few more.
+        let mut answers = Vec::new();
+        for n in 0..30 {
+            let sender = if n % 2 == 0 { &alice } else { &bob };
+            answers.push(sender.say(to, &format!("message {n}")));
+        }
+        let refused: Vec<_> = answers.iter().filter(|answer| answer.status() == 480).collect();
+        assert!(refused.len() >= 10, "{to}: {} of 30 were refused", refused.len());
+        assert!(refused.iter().all(|answer| answer.reason() == why && answer.get("Retry-After").is_some()));
+        assert!(answers[..5].iter().all(|answer| answer.status() == taken), "{to}");
+    }
+    alice.expect(200, "bob", "to another");
+    carol.expect(202, "elsewhere", "#create");
+    carol.expect(202, "elsewhere", "in another");
+}
+
+#[test]
+fn who_writes_to_many_who_never_wrote_to_him_is_slowed_down() {
+    let daemon =
+        Setup::new().set("limits.posts_per_s", "1000").set("limits.first_contacts_per_h", "2").start();
+    let spammer = daemon.udp("spammer");
+    let people: Vec<_> = ["ann", "ben", "cat", "dan"].map(|name| daemon.udp(name)).into();
+    people[3].expect(200, "spammer", "he is a friend");
+    for (n, status) in [(0, 200), (1, 200), (2, 480), (3, 200), (0, 200), (2, 480)] {
+        let answer = spammer.say(people[n].user(), "buy this");
+        assert_eq!(answer.status(), status, "to {}", people[n].user());
+        if status == 480 {
+            assert_eq!(answer.reason(), "Too Many New Conversations, Slow Down");
+            assert!(answer.header("Retry-After").parse::<u32>().unwrap() > 60);
+        }
+    }
+    // Who answers him has made his acquaintance.
+    people[2].expect(200, "spammer", "what do you sell?");
+    spammer.expect(200, "cat", "this");
+}
