@@ -145,6 +145,8 @@ pub struct Outbox {
     pub asides: VecDeque<(Arc<Aside>, Seq)>,
     /// The last typing notice.
     typing: Option<(Arc<Aside>, Seq)>,
+    /// It was taken back while it was on its way: if it does not arrive, it is not sent again.
+    recalled: Option<Seq>,
     pub supply: Supply,
     pub flight: Option<Flight>,
     /// The item that `shape` speaks of: begun and not finished.
@@ -193,6 +195,7 @@ impl Outbox {
             queue: VecDeque::new(),
             asides: VecDeque::new(),
             typing: None,
+            recalled: None,
             supply: Supply::Behind { asked: false, held: VecDeque::new(), lost: None },
             flight: None,
             working: None,
@@ -329,7 +332,7 @@ impl Outbox {
     /// its contact can show.
     pub fn next(&mut self, now: UnixMs, prefix: Prefix) -> Option<Item> {
         match self.working.take() {
-            Some(Item::Entry(entry)) if entry.expires <= now => self.shape = Shape::default(),
+            Some(Item::Entry(entry)) if !self.is_due(&entry, now) => self.shape = Shape::default(),
             begun => self.working = begun,
         }
         if self.working.is_none() {
@@ -395,9 +398,13 @@ impl Outbox {
         true
     }
 
+    fn is_due(&self, entry: &Entry, now: UnixMs) -> bool {
+        entry.expires > now && self.recalled != Some(entry.seq)
+    }
+
     fn front(&mut self, now: UnixMs) -> Option<Arc<Entry>> {
         while let Some(entry) = self.queue.front() {
-            if entry.expires > now {
+            if self.is_due(entry, now) {
                 return Some(entry.clone());
             }
             self.drop_front();
@@ -439,6 +446,7 @@ impl Outbox {
             self.shape = Shape::default();
         }
         let flying = self.working.as_ref().map(Item::seq);
+        self.recalled = flying.filter(|seq| seqs.contains(seq)).or(self.recalled);
         self.queue.retain(|entry| stays(entry) || Some(entry.seq) == flying);
         if let Supply::Behind { held, .. } = &mut self.supply {
             held.retain(stays);

@@ -118,7 +118,7 @@ impl Offline {
     /// Tries to deliver now, whatever pause the ways to an account are in: what waits, and how many ways there are.
     pub fn deliver(&self, account: &Account) -> Result<(u64, usize), Fault> {
         let ways = self.registrar.retry(&account.address)?;
-        Ok((untaken(&self.store, account, self.now())?, ways))
+        Ok((self.waiting(&account.address)?.new, ways))
     }
 
     /// Says something in somebody's name: to a person as a direct message, to a room as a post of a member.

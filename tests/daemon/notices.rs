@@ -173,6 +173,22 @@ fn who_asked_for_it_is_told_that_the_phone_refused_what_had_waited() {
 }
 
 #[test]
+fn who_heard_the_refusal_himself_is_not_told_again() {
+    let daemon = Daemon::open();
+    let alice = daemon.phone("alice").header(&format!("Accept: {CPIM}")).registered();
+    let bob = daemon.udp("bob");
+    bob.responds(|_| Act::Answer(603));
+    assert_eq!(send(&alice, "bob", CPIM, &letter("m1", "negative-delivery", "not this")), 603);
+    bob.unregister();
+    // It expires after the other would have been told of.
+    let body = letter("m2", "negative-delivery", "nor this");
+    let second = alice.message("bob", &body).content_type(CPIM).header("Expires: 5");
+    assert_eq!(alice.ask(second).status(), 202);
+    alice.hears_that("the failure of the second", |m| tells(m, "m2", "failed"));
+    assert_eq!(count(&alice, "m1", "failed"), 0);
+}
+
+#[test]
 fn no_receipt_is_given_for_a_post_in_a_room() {
     let daemon = Daemon::open();
     let alice = daemon.phone("alice").header(&format!("Accept: {CPIM}")).registered();

@@ -14,3 +14,4 @@ mod phones;
 mod returns;
 mod routes;
 mod timing;
+mod withdrawn;

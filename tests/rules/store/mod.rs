@@ -7,6 +7,7 @@ mod commits;
 mod measure;
 mod misfortune;
 mod model;
+mod offline;
 mod reading;
 mod trimming;
 
