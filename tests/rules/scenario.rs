@@ -7,6 +7,7 @@
 //! alice < team: *** room was created
 //! * < team: …                     everybody who is in the room; who was, if it has just ended
 //! wait 61m                        time passes
+//! away bob                        his phone is off, until `back bob`
 //! ```
 //!
 //! Strict: each person hears exactly the lines that are written, in their order, before anybody speaks again.
@@ -14,6 +15,7 @@
 
 #![allow(clippy::unwrap_used)] // All of this file and its modules is test code.
 
+mod letters;
 mod random;
 mod world;
 

@@ -31,15 +31,16 @@ struct Line {
 
 impl Line {
     /// `everywhere`: the lines are of several conversations.
-    fn said(&self, everywhere: bool) -> Option<Said<'_>> {
-        let (_, author) = self.entry.sender.as_ref()?;
+    fn said(&self, everywhere: bool) -> Said<'_> {
+        // What nobody is known to have written is shown as from whom it came.
+        let author = self.entry.sender.as_ref().map_or(&self.entry.from.aor, |(_, author)| author);
         let place = match self.entry.kind {
             EntryKind::Post => Some(Beside::In(&self.entry.from.aor)),
             EntryKind::Sent => Some(Beside::To(&self.entry.from.aor)),
             EntryKind::Direct | EntryKind::Notice => None,
         };
         let at = local_time(self.entry.at);
-        Some(Said { at, author, place: place.filter(|_| everywhere), text: &self.text })
+        Said { at, author, place: place.filter(|_| everywhere), text: &self.text }
     }
 }
 
@@ -113,7 +114,7 @@ impl Focus {
         }
         let entries = self.store.letters(account.mailbox, with.cloned(), usize::from(n)).await?;
         let lines = lines(entries);
-        let said: Vec<Said<'_>> = lines.iter().filter_map(|line| line.said(with.is_none())).collect();
+        let said: Vec<Said<'_>> = lines.iter().map(|line| line.said(with.is_none())).collect();
         Ok(history::history(self.dialect, &account.address, self.today(), &said))
     }
 
@@ -126,7 +127,7 @@ impl Focus {
         let Some(entries) = found else { return Ok(Ok(vec![recall::nothing_is_kept()])) };
         let more = entries.len() > HITS;
         let lines = lines(entries);
-        let hits: Vec<Said<'_>> = lines.iter().take(HITS).filter_map(|line| line.said(true)).collect();
+        let hits: Vec<Said<'_>> = lines.iter().take(HITS).map(|line| line.said(true)).collect();
         Ok(Ok(history::found(self.dialect, &account.address, self.today(), &hits, more)))
     }
 
@@ -141,7 +142,7 @@ impl Focus {
         });
         let counts: Vec<history::Missed<'_>> = counts.collect();
         let lines = lines(missed.newest);
-        let newest: Vec<Said<'_>> = lines.iter().filter_map(|line| line.said(true)).collect();
+        let newest: Vec<Said<'_>> = lines.iter().map(|line| line.said(true)).collect();
         Ok(history::missed(self.dialect, &account.address, self.today(), &counts, &newest))
     }
 

@@ -6,15 +6,18 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use imcd::chat::address::Names;
-use imcd::chat::command::{Parsed, parse};
+use imcd::chat::command::{Command, Deed, Parsed, parse};
 use imcd::chat::decide::{
     Actor, Ctx, Decision, Facts, Refused, Wants, WhoMayCreate, Whom, decide, give_up_invitation, may_post,
     unreadable,
 };
 use imcd::chat::dialect::{Dialect, Voice, author_prefix};
 use imcd::chat::history::{LocalTime, Said, history};
+use imcd::chat::recall::Recall;
 use imcd::refusal::Refusal;
 use imcd::types::{Aor, ConvId, NewEntry, Place, Room, RoomChange, UnixMs};
+
+use super::letters::{Asked, Text};
 
 pub const DOMAIN: &str = "example.org";
 const MANAGER: &str = "chat-manager";
@@ -23,6 +26,9 @@ const START: UnixMs = 1_795_208_640_000;
 const MINUTE: UnixMs = 60_000;
 
 struct Post {
+    /// Place in the order of all that was said.
+    n: usize,
+    room: Aor,
     conversation: ConvId,
     author: Aor,
     text: String,
@@ -31,6 +37,13 @@ struct Post {
 
 /// What one person has heard and nobody has written down yet: from whom, and the text.
 type Ears = VecDeque<(Aor, String)>;
+
+/// Whether somebody's phone is there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Heard {
+    Now,
+    Later,
+}
 
 pub struct World {
     pub dialect: Dialect,
@@ -41,13 +54,19 @@ pub struct World {
     pub member_max: usize,
     pub relay: bool,
     pub rooms: HashMap<Aor, Room>,
-    now: UnixMs,
+    pub now: UnixMs,
     nobody: Vec<Aor>,
     accounts: Vec<Aor>,
     /// Who speaks without being an account.
     guests: Vec<Aor>,
     knocks: Vec<(Aor, Aor, UnixMs)>,
     posts: Vec<Post>,
+    pub letters: Vec<Text>,
+    /// How many texts were said.
+    pub said: usize,
+    /// Who is away, since when, and what waits for him.
+    away: HashMap<Aor, (usize, Ears)>,
+    absences: HashMap<Aor, (usize, usize)>,
     /// Index of the first post that somebody may see of a conversation.
     since: HashMap<(ConvId, Aor), usize>,
     conversations: i64,
@@ -74,6 +93,10 @@ impl Default for World {
             guests: Vec::new(),
             knocks: Vec::new(),
             posts: Vec::new(),
+            letters: Vec::new(),
+            said: 0,
+            away: HashMap::new(),
+            absences: HashMap::new(),
             since: HashMap::new(),
             conversations: 0,
             ears: BTreeMap::new(),
@@ -192,6 +215,13 @@ impl World {
             ["set", "member_max", n] => self.member_max = n.parse().map_err(|_| "no number")?,
             ["nobody", who] => self.nobody.push(aor(who)?),
             ["account", who] => self.accounts.push(aor(who)?),
+            ["away", who] => drop(self.away.insert(aor(who)?, (self.said, Ears::new()))),
+            ["back", who] => {
+                let who = aor(who)?;
+                let (since, waiting) = self.away.remove(&who).ok_or("he is not away")?;
+                self.absences.insert(who.clone(), (since, self.said));
+                self.ears.entry(who.key()).or_default().extend(waiting);
+            }
             ["guest", who] => self.guests.push(aor(who)?),
             // The invitation of `who` cannot be delivered.
             ["undeliverable", who, room] => self.give_up(&aor(who)?, &aor(room)?)?,
@@ -225,6 +255,23 @@ impl World {
         let parsed = parse(body, &start, &Names { addressed: to, canonical: &canonical });
         let served = |host: &str| host.eq_ignore_ascii_case(DOMAIN);
         let ctx = self.ctx(&start, &served);
+        if let Parsed::Post(text) = &parsed
+            && self.accounts.contains(to)
+        {
+            let status = self.letter(who, to, &String::from_utf8_lossy(text));
+            self.answer = Some((status, "OK"));
+            return Ok(());
+        }
+        if let Some(question) = recalled(&parsed, to) {
+            let texts = self.texts_of(who);
+            let asked = Asked { who, texts, today: self.now, absence: self.absences.get(who).copied() };
+            let (refusal, words) = self.recall(&asked, &question);
+            self.answer = Some((refusal.unwrap_or(202), "Accepted"));
+            for text in words {
+                self.whisper(who, to, &text);
+            }
+            return Ok(());
+        }
         let voice_of = match &parsed {
             Parsed::Command(command) => command.room.clone().unwrap_or_else(|| to.clone()),
             _ => to.clone(),
@@ -324,7 +371,15 @@ impl World {
         may_post(room, who, ctx)?;
         let text = String::from_utf8_lossy(text).into_owned();
         let shown = author_prefix(self.dialect, who, to) + &text;
-        self.posts.push(Post { conversation: room.conversation, author: who.clone(), text, at: self.now });
+        self.posts.push(Post {
+            n: self.said,
+            room: to.clone(),
+            conversation: room.conversation,
+            author: who.clone(),
+            text,
+            at: self.now,
+        });
+        self.said += 1;
         self.audience = members(room).filter(|member| member != who).collect();
         for member in self.audience.clone() {
             self.whisper(&member, to, &shown);
@@ -332,8 +387,30 @@ impl World {
         Ok(Decision { status: 202, ..Decision::default() })
     }
 
-    fn whisper(&mut self, who: &Aor, from: &Aor, text: &str) {
-        self.ears.entry(who.key()).or_default().push_back((from.clone(), text.to_owned()));
+    pub fn whisper(&mut self, who: &Aor, from: &Aor, text: &str) -> Heard {
+        let said = (from.clone(), text.to_owned());
+        if let Some((_, waiting)) = self.away.get_mut(who) {
+            waiting.push_back(said);
+            return Heard::Later;
+        }
+        self.ears.entry(who.key()).or_default().push_back(said);
+        Heard::Now
+    }
+
+    /// What he may see of the rooms that he belongs to.
+    pub fn posts_of(&self, who: &Aor) -> impl Iterator<Item = Text> {
+        let seen = self.posts.iter().enumerate().filter(|(i, post)| {
+            let since = self.since.get(&(post.conversation, who.clone()));
+            since.is_some_and(|since| i >= since) && self.rooms.get(&post.room).is_some_and(|r| r.hears(who))
+        });
+        seen.map(|(_, post)| Text {
+            n: post.n,
+            at: post.at,
+            author: post.author.clone(),
+            beside: post.room.clone(),
+            is_post: true,
+            text: post.text.clone(),
+        })
     }
 
     fn commit(&mut self, address: &Aor, changes: &[RoomChange], entries: &[NewEntry]) {
@@ -428,11 +505,22 @@ impl World {
     }
 }
 
+/// A question of somebody about what was said; whoever asks the manager and names no room asks for his own letters.
+fn recalled(parsed: &Parsed<'_>, to: &Aor) -> Option<Recall> {
+    match parsed {
+        Parsed::Command(Command { deed: Deed::Recall(question), .. }) => Some(question.clone()),
+        Parsed::Command(Command { deed: Deed::History(n), room: None }) if to.user() == MANAGER => {
+            Some(Recall::Letters { n: *n, with: None })
+        }
+        _ => None,
+    }
+}
+
 fn members(room: &Room) -> impl Iterator<Item = Aor> + '_ {
     room.members.iter().map(|member| member.who.clone()).filter(|who| room.hears(who))
 }
 
-fn local(at: UnixMs) -> LocalTime {
+pub fn local(at: UnixMs) -> LocalTime {
     let time = jiff::Timestamp::from_millisecond(at).unwrap().to_zoned(jiff::tz::TimeZone::UTC);
     LocalTime {
         year: time.year().into(),
