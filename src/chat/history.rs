@@ -56,7 +56,7 @@ pub struct Said<'a> {
 
 /// Stands for a body that is no text, or none that we can read.
 pub fn not_text(content_type: Option<&str>, body: &[u8]) -> String {
-    if super::search::is_encrypted(body) {
+    if super::render::is_sealed(body) {
         return "(encrypted)".into();
     }
     let media = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();

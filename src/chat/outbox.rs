@@ -343,7 +343,9 @@ impl Outbox {
             };
             self.last_cseq = self.first_cseq;
             if let Some(Item::Entry(entry)) = &self.working {
-                let manner = self.contact.takes.manner(entry.content_type.as_deref());
+                // An author's own copy is text whatever the message was.
+                let given = entry.content_type.as_deref().filter(|_| !is_text(entry));
+                let manner = self.contact.takes.manner(given);
                 let text = if manner == Manner::AsItIs { None } else { as_text(entry) };
                 self.shape.unfit = manner == Manner::TextOnly && text.is_none();
                 if let Some(text) = text {

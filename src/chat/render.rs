@@ -16,7 +16,7 @@ use super::dialect::{Dialect, author_prefix};
 use super::history::not_text;
 use super::ids::{Branch, Ids};
 use super::phones::Takes;
-use super::search::is_encrypted;
+use super::search::text;
 use crate::sip::header::{date_rfc3261, quote_display};
 use crate::sip::write::decimal;
 use crate::types::{AccountId, Aor, Dest, DeviceKey, Entry, EntryKind, Face, Seq};
@@ -158,12 +158,10 @@ pub fn shown(entry: &Entry, dialect: Dialect) -> Cow<'_, [u8]> {
     let prefix = || author_prefix(dialect, author, &entry.from.aor).into_bytes();
     match entry.kind {
         EntryKind::Post if is_plain(entry) => Cow::Owned([&prefix(), &entry.body[..]].concat()),
-        EntryKind::Sent if is_plain(entry) && !is_encrypted(&entry.body) => {
-            Cow::Owned([&prefix(), &entry.body[..]].concat())
-        }
         EntryKind::Sent => {
-            let what = not_text(entry.content_type.as_deref(), &entry.body);
-            Cow::Owned([prefix(), what.into_bytes()].concat())
+            let kind = entry.content_type.as_deref();
+            let what = text(kind, &entry.body).unwrap_or_else(|| not_text(kind, &entry.body).into());
+            Cow::Owned([&prefix(), what.as_bytes()].concat())
         }
         _ => Cow::Borrowed(&entry.body),
     }
@@ -172,7 +170,7 @@ pub fn shown(entry: &Entry, dialect: Dialect) -> Cow<'_, [u8]> {
 /// Content-Type of [`shown`].
 pub fn shown_type(entry: &Entry) -> &str {
     match &entry.content_type {
-        Some(given) if entry.kind != EntryKind::Sent || is_plain(entry) => given,
+        Some(given) if entry.kind != EntryKind::Sent => given,
         _ => PLAIN,
     }
 }

@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 
 use super::content::{Content, content};
+use super::convert::text_of;
+use super::render::is_sealed;
 
 /// Words of one question; further ones are ignored.
 pub const WORDS_MAX: usize = 8;
@@ -13,20 +15,15 @@ pub const WORDS_MAX: usize = 8;
 const WORD_CHARS: usize = 64;
 /// Bytes of a text that are searched; what follows is not.
 pub const TEXT_MAX: usize = 65_536;
-/// How texts begin that only the two ends can read: their words are none (OTR, OpenPGP).
-const ENCRYPTED: &[&[u8]] = &[b"?OTR", b"-----BEGIN PGP MESSAGE-----"];
-
-/// The text of a body; `None`: it has none that people read.
+/// The text of a body; `None`: it has none that people read, or only its receiver can read it.
 pub fn text<'a>(content_type: Option<&str>, body: &'a [u8]) -> Option<Cow<'a, str>> {
-    if content(content_type) != Content::Plain || is_encrypted(body) {
+    if is_sealed(body) {
         return None;
     }
-    Some(String::from_utf8_lossy(body))
-}
-
-/// Text that only the two ends can read.
-pub fn is_encrypted(body: &[u8]) -> bool {
-    ENCRYPTED.iter().any(|mark| body.starts_with(mark))
+    match (content(content_type), std::str::from_utf8(body)) {
+        (Content::Plain, Ok(text)) => Some(Cow::Borrowed(text)),
+        _ => text_of(content_type, body).filter(|text| !is_sealed(text.as_bytes())).map(Cow::Owned),
+    }
 }
 
 /// A text for the index: each character of a script that sets no spaces is a word by itself.
@@ -100,7 +97,19 @@ mod tests {
         assert_eq!(text(Some("text/plain"), b"caf\xe9").as_deref(), Some("caf\u{fffd}"));
         assert_eq!(text(None, b"?OTR:AAQD"), None);
         assert_eq!(text(Some("text/plain"), b"-----BEGIN PGP MESSAGE-----\n\nx"), None);
+        assert_eq!(text(Some("text/html"), b"<p>?OTR:AAQD</p>"), None);
         assert_eq!(text(Some("image/png"), b"hello"), None);
+    }
+
+    #[test]
+    fn the_text_in_other_bodies_has_words() {
+        assert_eq!(
+            text(Some("text/html"), b"<p>tea <b>time</b></p>").as_deref().map(str::trim),
+            Some("tea time")
+        );
+        let cpim = b"From: <im:a@b>\r\nTo: <im:c@d>\r\n\r\nContent-Type: text/plain\r\n\r\ntea";
+        assert_eq!(text(Some("message/cpim"), cpim).as_deref(), Some("tea"));
+        assert_eq!(text(Some("text/plain;charset=iso-8859-1"), b"caf\xe9").as_deref(), Some("caf\u{e9}"));
     }
 
     proptest! {

@@ -121,6 +121,10 @@ async fn words_are_found_without_accents_in_other_scripts_and_never_as_syntax() 
     assert_eq!(search(&store, "alice", "ВСТРЕЧА").await, ["встреча в три"]);
     assert_eq!(search(&store, "alice", "quoted near").await, ["say \"quoted\" NEAR c1"]);
     assert_eq!(search(&store, "alice", "tea").await, [""; 0]);
+    let page = NewEntry { content_type: Some("text/html".into()), ..post("alice", "<p>tea<br>time</p>") };
+    done(&store, step("team", 1, vec![], vec![page])).await;
+    assert_eq!(search(&store, "alice", "tea time").await, ["<p>tea<br>time</p>"]);
+    assert_eq!(search(&store, "alice", "br").await, [""; 0]);
     for odd in [
         "\"",
         "a\"b",
