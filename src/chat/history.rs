@@ -85,7 +85,7 @@ pub fn found(dialect: Dialect, near: &Aor, today: LocalTime, hits: &[Said<'_>], 
     }
     let mut lines = excerpts(dialect, near, today, hits);
     if more {
-        lines.push("*** There is more. Another word finds less.".into());
+        lines.push("*** There is more. Add a word to find less.".into());
     }
     parts(&lines.join("\n"), PART_BYTES)
 }
@@ -261,7 +261,7 @@ mod tests {
             )
         );
         assert!(shown(Dialect::Openser, true).starts_with("[12:00] <alice@ex.org> in <team@ex.org>: tea\n"));
-        assert!(shown(Dialect::Openser, true).ends_with("\n*** There is more. Another word finds less."));
+        assert!(shown(Dialect::Openser, true).ends_with("\n*** There is more. Add a word to find less."));
         assert_eq!(found(Dialect::Kamailio, &near, NOON, &[], false), ["*** Nothing found"]);
     }
 

@@ -306,6 +306,8 @@ impl Delivery {
     }
 
     fn page(&self, ask: &Ask) -> Result<Page, Fault> {
+        // Before the spans: above it somebody may have come to see what these spans do not show yet.
+        let upto = self.store.head();
         let mut spans = self.store.view(ask.account)?.spans;
         let now = self.clock.wall();
         let (skips, asides) = match &ask.skips {
@@ -318,8 +320,8 @@ impl Delivery {
                 span.since = span.since.max(Seq(upto.0 + 1));
             }
         }
-        let upto = self.store.head();
-        let page = self.store.page_of(&spans, ask.after, PAGE, now, self.copies.load(Ordering::Relaxed))?;
+        let copies = self.copies.load(Ordering::Relaxed);
+        let page = self.store.page_of(&spans, (ask.after, upto), PAGE, now, copies)?;
         let of_others = |entry: &Arc<Entry>| {
             let said = matches!(entry.kind, EntryKind::Post | EntryKind::Direct);
             said && entry.sender.as_ref().is_none_or(|(author, _)| *author != ask.account)

@@ -34,15 +34,25 @@ const LETTERS: i64 = 65_536;
 /// Rows read at once.
 const CHUNK: i64 = 1024;
 /// A conversation in which more was missed is counted no further.
-pub const MISSED_MAX: usize = 1000;
+const MISSED_MAX: usize = 1000;
 /// Conversations whose newest messages are considered for the lines of what was missed.
 const MISSED_PLACES: usize = 64;
+
+/// What was missed of one person or room.
+#[derive(Clone, Debug)]
+pub struct MissedOf {
+    /// The newest of it.
+    pub entry: Arc<Entry>,
+    pub count: usize,
+    /// It was counted no further.
+    pub more: bool,
+}
 
 /// What was said while a device was away.
 #[derive(Clone, Debug, Default)]
 pub struct Missed {
-    /// One of each person or room it was from, and how many of them, at most [`MISSED_MAX`]; the latest first.
-    pub counts: Vec<(Arc<Entry>, usize)>,
+    /// By person and room; the latest first.
+    pub counts: Vec<MissedOf>,
     /// The newest of them, oldest first.
     pub newest: Vec<Arc<Entry>>,
 }
@@ -252,8 +262,8 @@ impl Room {
         let (mailbox, mut spans) = self.spans(account, from)?;
         let newest = |span: &Span| self.shared.heads.get(&span.conversation).map_or(0, |head| head.0);
         spans.sort_by_key(|span| std::cmp::Reverse(newest(span)));
-        // Who or what it was from: newest seq, a message of it, how many.
-        let mut counts: Vec<(i64, usize)> = Vec::new();
+        // By whom or what it was from: the newest seq, how many, whether there may be more.
+        let mut counts: Vec<(i64, usize, bool)> = Vec::new();
         let mut seqs: Vec<i64> = Vec::new();
         let mut select = self.log.prepare_cached(
             "SELECT seq, peer FROM log WHERE conversation = ?1 AND seq BETWEEN ?2 AND ?3
@@ -265,8 +275,9 @@ impl Room {
             let mut rows =
                 select.query(params![span.conversation.0, low, high, account.0, MISSED_MAX as i64])?;
             let mut by_peer: Vec<(Option<String>, i64, usize)> = Vec::new();
-            let mut taken = 0;
+            let (mut taken, mut all) = (0, 0);
             while let Some(row) = rows.next()? {
+                all += 1;
                 let (seq, peer): (i64, Option<String>) = (row.get(0)?, row.get(1)?);
                 if taken < lines && place < MISSED_PLACES {
                     taken += 1;
@@ -279,16 +290,17 @@ impl Room {
                     None => by_peer.push((peer, seq, 1)),
                 }
             }
-            counts.extend(by_peer.into_iter().map(|(_, seq, count)| (seq, count)));
+            let more = all == MISSED_MAX;
+            counts.extend(by_peer.into_iter().map(|(_, seq, count)| (seq, count, more)));
         }
         counts.sort_unstable_by(|a, b| b.cmp(a));
         seqs.sort_unstable();
         let newest = seqs.split_off(seqs.len().saturating_sub(lines));
         let mut faces = Faces::default();
         let mut missed = Missed { counts: Vec::new(), newest: self.entries(newest.into_iter().map(Seq))? };
-        for (seq, count) in counts {
+        for (seq, count, more) in counts {
             if let Some(entry) = faces.at(&self.log, Seq(seq))? {
-                missed.counts.push((entry, count));
+                missed.counts.push(MissedOf { entry, count, more });
             }
         }
         Ok(Some(missed))

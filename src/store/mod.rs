@@ -38,7 +38,7 @@ use crate::types::{
 };
 
 pub use accounts::{Account, Credentials, StoredBinding, View};
-pub use archive::{MISSED_MAX, Missed};
+pub use archive::{Missed, MissedOf};
 pub use later::{Kept, Later, NewLater};
 pub use pages::Page;
 pub use receipts::Receipt;

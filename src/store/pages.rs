@@ -294,21 +294,22 @@ impl Store {
     /// The next at most `limit` entries above `after` within the spans that are to be delivered: not expired at
     /// `now`, and not a sender's own copy.
     pub fn page(&self, spans: &[Span], after: Seq, limit: usize, now: UnixMs) -> Result<Page, Fault> {
-        self.page_of(spans, after, limit, now, false)
+        self.page_of(spans, (after, Seq(i64::MAX)), limit, now, false)
     }
 
-    /// The same, with a sender's own copies if `sent_too`.
+    /// The same of what lies above `after` up to `upto`, with a sender's own copies if `sent_too`. `upto`: the head
+    /// before the spans were read; the page says nothing about what came since.
     pub fn page_of(
         &self,
         spans: &[Span],
-        after: Seq,
+        (after, upto): (Seq, Seq),
         limit: usize,
         now: UnixMs,
         sent_too: bool,
     ) -> Result<Page, Fault> {
         let shared = &self.0.shared;
         // Heads are moved before the head: what lies below it is seen in them.
-        let head = self.head().0;
+        let head = self.head().0.min(upto.0);
         let mut reaches = Vec::new();
         for span in spans {
             let Some(newest) = shared.heads.get(&span.conversation).map(|seq| seq.0) else { continue };

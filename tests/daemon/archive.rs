@@ -110,7 +110,7 @@ fn words_are_found_by_those_who_may_read_them_also_after_a_kill() {
         (many[0].as_str(), many[19].as_str()),
         ("[alice] in [team]: pebble299 of tea", "[alice] in [team]: pebble280 of tea")
     );
-    assert_eq!(many[20], "*** There is more. Another word finds less.");
+    assert_eq!(many[20], "*** There is more. Add a word to find less.");
     alice.expect(202, "team", "#remove bob");
     bob.hears("*** You have been removed from the room");
     alice.expect(202, "team", "tea without him");

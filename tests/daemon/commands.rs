@@ -267,22 +267,24 @@ fn history_shows_the_last_posts_and_nothing_from_the_time_away() {
     alice.expect(202, "team", "he is back");
     let html = alice.message("team", "<b>x</b>").content_type("text/html");
     assert_eq!(alice.ask(html).status(), 202);
+    let image = alice.message("team", "PNG").content_type("image/png");
+    assert_eq!(alice.ask(image).status(), 202);
     let ask = |text: &str| {
         let before = bob.taken().len();
         bob.expect(202, "team", text);
-        let is_it = |m: &Msg| m.text().starts_with('[') && m.text().contains("]: (text/html)");
+        let is_it = |m: &Msg| m.text().starts_with('[') && m.text().contains("]: (image/png)");
         let all = bob.until(text, |all| all[before..].iter().any(|got| is_it(&got.msg)));
         let found = all[before..].iter().find(|got| is_it(&got.msg)).expect("it was just there");
         found.msg.text().lines().map(|line| line.split_once("] ").expect("a time").1.to_string()).collect()
     };
     let lines: Vec<String> = ask("#history");
-    let mut expected: Vec<String> = (4..12).map(|n| format!("[alice]: post {n}")).collect();
-    expected.extend(["[alice]: he is back".into(), "[alice]: (text/html)".into()]);
+    let mut expected: Vec<String> = (5..12).map(|n| format!("[alice]: post {n}")).collect();
+    expected.extend(["[alice]: he is back".into(), "[alice]: x".into(), "[alice]: (image/png)".into()]);
     assert_eq!(lines, expected);
     let lines: Vec<String> = ask("#history 2");
-    assert_eq!(lines, ["[alice]: he is back", "[alice]: (text/html)"]);
+    assert_eq!(lines, ["[alice]: x", "[alice]: (image/png)"]);
     let lines: Vec<String> = ask("#history 100 team");
-    assert_eq!(lines.len(), 14, "{lines:?}");
+    assert_eq!(lines.len(), 15, "{lines:?}");
     assert!(!lines.iter().any(|line| line.contains("away") || line.contains("before")));
 }
 

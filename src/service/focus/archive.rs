@@ -15,7 +15,7 @@ use crate::chat::recall::{self, Recall};
 use crate::chat::search::words;
 use crate::refusal::{Fault, Refusal};
 use crate::service::person::Told;
-use crate::store::{Account, MISSED_MAX};
+use crate::store::Account;
 use crate::types::{Aor, Entry, EntryKind, NewEntry, Place};
 
 /// What a search shows at most.
@@ -134,11 +134,11 @@ impl Focus {
     async fn missed(&self, account: &Account, said: &Incoming) -> Result<Vec<String>, Fault> {
         let missed = self.store.missed(account.id, said.source.clone(), MISSED_LINES).await?;
         let missed = missed.unwrap_or_default();
-        let counts = missed.counts.iter().map(|(entry, count)| history::Missed {
-            who: &entry.from.aor,
-            is_room: entry.kind == EntryKind::Post,
-            count: *count,
-            more: *count >= MISSED_MAX,
+        let counts = missed.counts.iter().map(|missed| history::Missed {
+            who: &missed.entry.from.aor,
+            is_room: missed.entry.kind == EntryKind::Post,
+            count: missed.count,
+            more: missed.more,
         });
         let counts: Vec<history::Missed<'_>> = counts.collect();
         let lines = lines(missed.newest);

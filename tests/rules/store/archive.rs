@@ -45,7 +45,7 @@ async fn a_letter_is_in_both_mailboxes_and_sent_to_one() {
     assert_eq!(heard(&store, "alice"), ["two"]);
     let spans = spans(&store, "alice");
     assert_eq!(store.count_after(&spans[0], Seq(0), NOW).unwrap(), 1, "what he sent does not wait for him");
-    let page = store.page_of(&spans, Seq(0), 9, NOW, true).unwrap();
+    let page = store.page_of(&spans, (Seq(0), store.head()), 9, NOW, true).unwrap();
     assert_eq!(texts(&page.entries), ["one", "two", "three"]);
     let copy = &page.entries[0];
     assert_eq!((copy.kind, copy.from.aor.as_str()), (EntryKind::Sent, "bob@ex.org"));
@@ -268,7 +268,7 @@ async fn what_was_missed_is_counted_by_person_and_room() {
     store.was_away(bob, "urn:b".into(), from, from);
     store.flush().await;
     let missed = store.missed(bob, Some("urn:a".into()), 3).await.unwrap().unwrap();
-    let counts: Vec<_> = missed.counts.iter().map(|(entry, n)| (entry.from.aor.as_str(), *n)).collect();
+    let counts: Vec<_> = missed.counts.iter().map(|of| (of.entry.from.aor.as_str(), of.count)).collect();
     assert_eq!(counts, [("Alice@ex.org", 2), ("team@ex.org", 4)]);
     assert_eq!(texts(&missed.newest), ["post 2", "post 3", "two"]);
     assert_eq!(texts(&store.missed(bob, None, 1).await.unwrap().unwrap().newest), ["two"]);
@@ -279,7 +279,7 @@ async fn what_was_missed_is_counted_by_person_and_room() {
     store.was_away(bob, "urn:a".into(), Seq(upto.0 - 2), store.head());
     store.flush().await;
     let missed = store.missed(bob, Some("urn:a".into()), 1).await.unwrap().unwrap();
-    assert_eq!((missed.counts[0].1, missed.counts[1].1), (3, 4));
+    assert_eq!((missed.counts[0].count, missed.counts[1].count), (3, 4));
     let head = store.head();
     let last = letter(&store, "alice", "bob", "much later").await;
     store.was_away(bob, "urn:a".into(), head, last[1]);
@@ -330,4 +330,27 @@ proptest::proptest! {
             }
         });
     }
+}
+
+#[tokio::test]
+async fn of_very_much_that_was_missed_the_count_says_that_there_is_more() {
+    let (dir, store) = fresh();
+    letter(&store, "alice", "bob", "first").await;
+    let from = store.head();
+    drop(store);
+    raw(&dir)
+        .execute_batch(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1200)
+             INSERT INTO log (conversation, kind, sender, peer, body, at, expires, hops, private)
+             SELECT mailbox, 3, 99, 'carol@ex.org', CAST('x' || i AS BLOB), 0, 1 << 60, 9, 0 FROM n, account
+             WHERE username = 'bob'",
+        )
+        .unwrap();
+    let store = Store::open(options(dir.path())).unwrap();
+    let bob = id(&store, "bob");
+    store.was_away(bob, "".into(), from, store.head());
+    store.flush().await;
+    let missed = store.missed(bob, None, 2).await.unwrap().unwrap();
+    assert_eq!((missed.counts.len(), missed.counts[0].count, missed.counts[0].more), (1, 1000, true));
+    assert_eq!(missed.counts[0].entry.from.aor, aor("carol"));
 }

@@ -237,3 +237,17 @@ async fn a_secret_is_made_once() {
     drop(store);
     assert_eq!(Store::open(options(dir.path())).unwrap().secret("nonce").unwrap(), secret);
 }
+
+#[tokio::test]
+async fn a_page_of_old_spans_does_not_speak_of_what_came_since() {
+    let (_dir, store) = fresh();
+    room(&store, "team", &["alice"]).await;
+    done(&store, Commit { entries: vec![direct("bob", "alice", "hi")], ..Commit::default() }).await;
+    let upto = store.head();
+    let old = spans(&store, "bob");
+    // Between the two looks he joins: what he hears of it is in no span that was read.
+    done(&store, step("team", 1, vec![admit("bob", 0)], vec![notice("bob joined")])).await;
+    let page = store.page_of(&old, (Seq(0), upto), 64, NOW, false).unwrap();
+    assert_eq!((page.entries.len(), page.through, page.more), (1, upto, false));
+    assert_eq!(heard_after(&store, "bob", page.through, 64), ["bob joined"]);
+}
