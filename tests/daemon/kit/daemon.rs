@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -208,7 +209,9 @@ impl Daemon {
             if let Some(status) = self.child.as_mut().and_then(|c| c.try_wait().ok().flatten()) {
                 panic!("the daemon ended while starting: {status}\n{}", self.log());
             }
-            if self.options(Duration::from_millis(200)).is_some() {
+            // It answers phones a moment before it answers administrators.
+            let control = || UnixStream::connect(self.dir().join("imcd.sock")).is_ok();
+            if self.options(Duration::from_millis(200)).is_some() && control() {
                 return;
             }
         }
