@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::kit::{Daemon, Phone};
+use crate::kit::{Daemon, Phone, Setup};
 
 const MANAGER: &str = "chat-manager";
 
@@ -137,4 +137,19 @@ fn a_repeated_request_reminds_once() {
     alice.expect(202, MANAGER, "#reminders");
     let list = alice.hears_that("the list", |m| m.text().ends_with(": once"));
     assert_eq!(list.text().lines().count(), 1, "{list:?}");
+}
+
+#[test]
+fn a_reminder_for_a_stranger_counts_as_writing_to_him() {
+    let limits = Setup::new().set("limits.posts_per_s", "20").set("limits.first_contacts_per_h", "1");
+    let daemon = limits.start();
+    let alice = daemon.udp("alice");
+    let (_bob, _carol) = (daemon.udp("bob"), daemon.udp("carol"));
+    alice.expect(202, MANAGER, "#remind bob 1h tea");
+    let busy = alice.expect(480, MANAGER, "#remind carol 1h tea");
+    assert!(busy.get("Retry-After").is_some(), "{busy:?}");
+    alice.expect(202, MANAGER, "#remind 1h of that");
+    alice.expect(202, MANAGER, "#reminders");
+    let list = alice.hears_that("the list", |m| m.text().contains("of that"));
+    assert!(list.text().contains("for bob") && !list.text().contains("carol"), "{list:?}");
 }

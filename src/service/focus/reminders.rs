@@ -30,7 +30,7 @@ impl Focus {
                 let whom = whom.as_ref().filter(|whom| *whom != author);
                 match self.set_reminder(said, whom, *when, text).await? {
                     Ok(told) => told,
-                    Err(answer) => return Ok(answer.into()),
+                    Err(reply) => return Ok(reply),
                 }
             }
             Reminder::List => Ok(parts(&self.reminders(author)?, PART_BYTES)),
@@ -44,14 +44,14 @@ impl Focus {
         self.tell(said, told).await
     }
 
-    /// The outer error: it was answered before.
+    /// The outer error: it was answered before, or he writes to too many.
     async fn set_reminder(
         &self,
         said: &Incoming,
         whom: Option<&Aor>,
         when: When,
         text: &str,
-    ) -> Result<Result<Told, Answer>, Fault> {
+    ) -> Result<Result<Told, Reply>, Fault> {
         let author = &said.speaker.aor;
         if let Some(whom) = whom
             && self.whom(said, whom)? != Whom::Ours
@@ -61,6 +61,10 @@ impl Focus {
         let Some(due) = due(when, self.clock.wall(), &TimeZone::system()) else {
             return Ok(Ok(Err((Refusal::MALFORMED, reminder::not_to_come()))));
         };
+        // Later is no way around the limits for strangers.
+        if let Some(Err(busy)) = whom.map(|whom| self.pace_towards(author, whom)) {
+            return Ok(Err(busy));
+        }
         let new = NewLater {
             author: author.clone(),
             recipient: whom.unwrap_or(author).clone(),
@@ -72,7 +76,7 @@ impl Focus {
         Ok(match self.store.keep_later(new, PENDING_MAX).await? {
             Kept::As(n) => Ok(Ok(vec![reminder::is_set(n, local_time(due), whom, author)])),
             Kept::Full => Ok(Err((Refusal::NOT_ALLOWED, reminder::too_many(&self.start)))),
-            Kept::Repeat(answer) => Err(answer),
+            Kept::Repeat(answer) => Err(answer.into()),
         })
     }
 
