@@ -153,3 +153,24 @@ fn a_reminder_for_a_stranger_counts_as_writing_to_him() {
     let list = alice.hears_that("the list", |m| m.text().contains("of that"));
     assert!(list.text().contains("for bob") && !list.text().contains("carol"), "{list:?}");
 }
+
+#[test]
+fn a_kill_in_the_midst_of_many_that_are_due_loses_and_doubles_none() {
+    const MANY: usize = 40;
+    let mut daemon = Daemon::open();
+    let (alice, bob) = (daemon.udp("alice"), daemon.udp("bob"));
+    for n in 0..MANY {
+        alice.expect(202, MANAGER, &format!("#remind bob 2s number {n}."));
+    }
+    for some in [1, MANY / 3] {
+        bob.until("some of them", |all| all.len() >= some);
+        daemon.kill_and_restart();
+    }
+    bob.until("all of them", |all| all.len() >= MANY);
+    alice.expect(200, "bob", "the end");
+    bob.hears("the end");
+    for n in 0..MANY {
+        assert_eq!(count(&bob, &format!("number {n}.")), 1, "number {n}");
+    }
+    bob.one_at_a_time();
+}
