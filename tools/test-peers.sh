@@ -9,7 +9,7 @@
 set -eu
 
 # program : Debian package
-peers='sipp:sip-tester baresip:baresip-core linphonec:linphone-cli strace:strace'
+peers='sipp:sip-tester baresip:baresip-core linphonec:linphone-cli strace:strace kamailio:kamailio'
 
 missing_packages() {
     for peer in $peers; do

@@ -3,6 +3,9 @@
 //! A REGISTER is durable before its 200. One account's requests are decided one at a time, in order of arrival.
 //! Prevents that a device is looked for where it no longer is. Never sends: it tells delivery all ways to an account.
 
+mod learned;
+mod ways;
+
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
@@ -13,15 +16,13 @@ use tracing::{debug, warn};
 
 use super::clock::Clock;
 use super::delivery::Delivery;
-use super::domains::host_of;
 use crate::chat::phones::Takes;
-use crate::chat::render::Contact;
 use crate::config::Config;
 use crate::refusal::{Fault, Refusal};
 use crate::registration::{self, Binding, Request, Rules};
 use crate::sip::uri::Uri;
 use crate::store::{Store, StoredBinding};
-use crate::types::{AccountId, Aor, ConnId, Dest, DeviceKey, Flow, ROUTE_DEVICE, Transport};
+use crate::types::{AccountId, Aor, ConnId, DeviceKey, Flow, Transport};
 
 /// Kinds of phones that are shared; further ones are not.
 const KINDS: usize = 1024;
@@ -169,9 +170,39 @@ impl Registrar {
         }
         let known = self.entry(who);
         let _turn = known.gate.lock().await;
-        let done = self.decide(who, request, &known).await;
+        let done = match self.says_he_is_back(request) {
+            true => self.back(who, request).await,
+            false => self.decide(who, request, &known).await,
+        };
         self.prune(who);
         done
+    }
+
+    /// The outbound proxy names itself as the contact: it only says that somebody shows up or goes (spec §3). A
+    /// binding of it would be a way in a circle.
+    fn says_he_is_back(&self, request: &Request) -> bool {
+        let (Some((proxy, _)), registration::Contacts::List(list)) = (self.proxy, &request.contacts) else {
+            return false;
+        };
+        let is_proxy = |contact: &registration::ContactIn| {
+            let uri = Uri::parse(&contact.uri).ok();
+            uri.and_then(|uri| Some((uri.ip()?, uri.port.unwrap_or(5060))))
+                == Some((proxy.ip(), proxy.port()))
+        };
+        request.trusted && request.path.is_empty() && list.iter().all(is_proxy)
+    }
+
+    /// Answers as if it were bound, and tries the route at once: what waits need not wait for the next attempt.
+    async fn back(&self, who: &Aor, request: &Request) -> Result<Vec<Binding>, No> {
+        let now = self.clock.steady();
+        let list = registration::decide(&[], request, &self.rules, now).map_err(No::Refused)?;
+        if !list.is_empty() {
+            self.store.meet(who).await.map_err(No::Fault)?;
+            if !self.is_bound(who) {
+                self.retry(who).map_err(No::Fault)?;
+            }
+        }
+        Ok(list)
     }
 
     async fn decide(&self, who: &Aor, request: &Request, known: &Registered) -> Result<Vec<Binding>, No> {
@@ -315,71 +346,6 @@ impl Registrar {
         Ok(ways.len())
     }
 
-    /// A phone has sent these media types, or said that it takes them.
-    pub async fn heard(&self, who: &Aor, flow: &Flow, types: Vec<String>) {
-        let Some(known) = self.known(who) else { return };
-        let is_it = |binding: &Binding| same_place(&binding.flow, flow);
-        let news = |binding: &Binding| is_it(binding) && binding.learned.clone().add(&types, &[]);
-        if !read(&known.state).bindings.iter().any(news) {
-            return;
-        }
-        self.learn(who, &known, is_it, &types, &[]).await;
-    }
-
-    /// A contact has refused a media type; `accept`: those it takes, comma-separated.
-    pub async fn refused(&self, account: AccountId, contact: &str, refuses: String, accept: Option<&str>) {
-        let Some(who) = self.by_id.get(&account).map(|who| who.clone()) else { return };
-        let Some(known) = self.known(&who) else { return };
-        let listed = accept.unwrap_or_default().split(", ");
-        let takes: Vec<String> =
-            listed.filter(|kind| !kind.is_empty() && *kind != refuses).map(str::to_owned).collect();
-        self.learn(&who, &known, |binding| *key_of(binding) == *contact, &takes, &[refuses]).await;
-    }
-
-    /// Keeps what was learned of a binding, in memory and for the next run, and tells delivery.
-    async fn learn(
-        &self,
-        who: &Aor,
-        known: &Registered,
-        is_it: impl Fn(&Binding) -> bool,
-        takes: &[String],
-        refuses: &[String],
-    ) {
-        let _turn = known.gate.lock().await;
-        let list = {
-            let mut state = write(&known.state);
-            let mut news = false;
-            for binding in state.bindings.iter_mut().filter(|binding| is_it(binding)) {
-                news |= binding.learned.add(takes, refuses);
-            }
-            if !news {
-                return;
-            }
-            state.bindings.iter().map(stored).collect()
-        };
-        // Lost, it is learned again.
-        let told = self.store.bind(who, list).await.map(drop).and_then(|()| self.reach(who, &[]));
-        if let Err(fault) = told {
-            warn!(account = %who, %fault, "what a phone takes is not kept");
-        }
-    }
-
-    fn takes(&self, binding: &Binding) -> Arc<Takes> {
-        let (listed, learned) = (&binding.accept, &binding.learned);
-        let takes = listed.iter().chain(&learned.takes).map(String::as_str);
-        let takes =
-            Takes::new(binding.user_agent.as_deref(), takes, learned.refuses.iter().map(String::as_str));
-        let mut kinds = self.phones.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = kinds.get(&takes) {
-            return known.clone();
-        }
-        let takes = Arc::new(takes);
-        if kinds.len() < KINDS {
-            kinds.insert(takes.clone());
-        }
-        takes
-    }
-
     /// A connection has closed: what was registered over it alone is gone (RFC 5626 §5.3).
     pub fn closed(&self, conn: ConnId) {
         let Some((_, accounts)) = self.by_conn.remove(&conn) else { return };
@@ -480,181 +446,6 @@ impl Registrar {
 
     pub fn has_proxy(&self) -> bool {
         self.proxy.is_some()
-    }
-
-    /// An instance is reached on its newest working flow; contacts without an instance each for themselves.
-    fn contacts(&self, who: &Aor, state: &State) -> Vec<Contact> {
-        let now = self.clock.steady();
-        let mut bindings: Vec<&Binding> =
-            state.bindings.iter().filter(|binding| binding.expires_at > now).collect();
-        if bindings.is_empty() {
-            return self.route_to(who).into_iter().collect();
-        }
-        bindings.sort_by_key(|binding| std::cmp::Reverse(binding.updated_at));
-        let mut contacts: Vec<Contact> = Vec::new();
-        for binding in bindings {
-            if !binding.takes_messages() || state.dead.contains(&key_of(binding)) {
-                continue;
-            }
-            let Some(contact) = self.contact(who, binding) else { continue };
-            if contacts.iter().all(|known| known.key != contact.key) {
-                contacts.push(contact);
-            }
-        }
-        contacts
-    }
-
-    /// The way to one binding (spec §5.9); `None` if there is none now.
-    fn contact(&self, who: &Aor, binding: &Binding) -> Option<Contact> {
-        let uri = Uri::parse(&binding.contact).ok()?;
-        let literal = uri.ip().map(|ip| SocketAddr::new(ip, uri.port.unwrap_or(5060)));
-        let wants_tcp = uri.transport().is_some_and(|transport| transport.eq_ignore_ascii_case("tcp"));
-        let nat = binding.behind_nat();
-        let flow = &binding.flow;
-        let dest = if let Some(first) = binding.path.first() {
-            let hop = Uri::parse(first).ok()?;
-            let to = SocketAddr::new(hop.ip()?, hop.port.unwrap_or(5060));
-            match hop.transport() {
-                Some(transport) if transport.eq_ignore_ascii_case("tcp") => Dest::Connect(to),
-                _ => {
-                    let same = self.listener_for(flow).filter(|_| to.is_ipv4() == flow.remote.is_ipv4());
-                    Dest::Udp { listener: same.or_else(|| self.udp_listener(to.ip(), None))?, to }
-                }
-            }
-        } else if flow.transport.is_stream() {
-            match flow.conn.filter(|conn| self.flows.is_open(*conn)) {
-                Some(conn) => Dest::Conn(conn),
-                // It promised a flow (RFC 5626 §5.3), or sits behind NAT: nobody can be called there.
-                None if binding.reg_id.is_some() => return None,
-                None => Dest::Connect(literal.filter(|to| to.ip() == flow.remote.ip())?),
-            }
-        } else if wants_tcp && !nat {
-            Dest::Connect(literal?)
-        } else {
-            Dest::Udp { listener: self.listener_for(flow)?, to: flow.remote }
-        };
-        let local = match dest {
-            Dest::Udp { listener, .. } => self.listening.get(usize::from(listener))?.address,
-            // Should the connection break, an answer finds us where we listen.
-            Dest::Connect(_) => self.tcp_local(flow.local.ip()).unwrap_or(flow.local),
-            Dest::Conn(_) => flow.local,
-        };
-        // Behind a wildcard listener the address that the REGISTER came to is ours.
-        let (dest, local) = match dest {
-            Dest::Udp { listener, to } if local.ip().is_unspecified() => {
-                let ours = flow.local.ip();
-                // A Path may lead into the other family: there the kernel knows better.
-                let same = ours.is_ipv4() == to.is_ipv4();
-                let listener = if same { self.flows.face(listener, ours) } else { listener };
-                (Dest::Udp { listener, to }, SocketAddr::new(ours, local.port()))
-            }
-            _ => (dest, local),
-        };
-        let transport = if matches!(dest, Dest::Udp { .. }) { Transport::Udp } else { Transport::Tcp };
-        let stream = literal.filter(|_| transport == Transport::Udp && !nat && binding.path.is_empty());
-        let stream = stream.and_then(|to| Some((to, self.via(Transport::Tcp, self.tcp_local(local.ip())?))));
-        let device = binding.device();
-        let route = binding.path.iter().map(|uri| format!("<{uri}>")).collect::<Vec<_>>().join(", ");
-        Some(Contact {
-            key: key_of(binding),
-            device,
-            aor: who.clone(),
-            uri: binding.request_uri().into(),
-            to: binding.to.clone().into(),
-            route: if route.is_empty() { "".into() } else { format!("Route: {route}\r\n").into() },
-            dest,
-            source: Some(flow.remote),
-            via: self.via(transport, local),
-            stream,
-            trusted: self.is_trusted(dest, flow),
-            is_route: false,
-            keepalive: self.keepalive && nat,
-            takes: self.takes(binding),
-        })
-    }
-
-    fn route_to(&self, who: &Aor) -> Option<Contact> {
-        let (to, transport) = self.proxy?;
-        let listener = self.udp_listener(to.ip(), self.towards_proxy.map(|ours| SocketAddr::new(ours, 0)));
-        let dest = match transport {
-            Transport::Udp => Dest::Udp { listener: listener?, to },
-            Transport::Tcp => Dest::Connect(to),
-        };
-        let local = listener.and_then(|at| self.listening.get(usize::from(at))).map(|known| known.address);
-        let local = local.or_else(|| self.listening.first().map(|known| known.address))?;
-        // Behind a wildcard listener it is the address that the proxy will see.
-        let local = match self.towards_proxy {
-            Some(ours) if local.ip().is_unspecified() => SocketAddr::new(ours, local.port()),
-            _ => local,
-        };
-        let stream = (transport == Transport::Udp)
-            .then(|| Some((to, self.via(Transport::Tcp, self.tcp_local(local.ip())?))))
-            .flatten();
-        Some(Contact {
-            key: ROUTE_DEVICE.into(),
-            device: ROUTE_DEVICE.into(),
-            aor: who.clone(),
-            uri: who.uri().into(),
-            to: who.as_str().into(),
-            route: "".into(),
-            dest,
-            source: None,
-            via: self.via(transport, local),
-            stream,
-            trusted: self.trusted.iter().any(|range| range.contains(to.ip())),
-            is_route: true,
-            keepalive: false,
-            takes: Arc::default(),
-        })
-    }
-
-    fn is_trusted(&self, dest: Dest, flow: &Flow) -> bool {
-        let ip = match dest {
-            Dest::Udp { to, .. } | Dest::Connect(to) => to.ip(),
-            Dest::Conn(_) => flow.remote.ip(),
-        };
-        self.trusted.iter().any(|range| range.contains(ip))
-    }
-
-    /// What goes into Via before the branch.
-    fn via(&self, transport: Transport, local: SocketAddr) -> Arc<str> {
-        let host = match &self.advertise {
-            Some(advertise) => advertise.clone(),
-            None => format!("{}:{}", host_of(local.ip()), local.port()),
-        };
-        format!("SIP/2.0/{} {host}", transport.via()).into()
-    }
-
-    /// The listener that a REGISTER came to; after a restart with another configuration one like it.
-    fn listener_for(&self, flow: &Flow) -> Option<u16> {
-        self.udp_listener(flow.remote.ip(), Some(flow.local))
-    }
-
-    /// The UDP listener to write to `towards` from: on the port of `from` if that is one, bound to its address, to
-    /// any, or else the first.
-    fn udp_listener(&self, towards: IpAddr, from: Option<SocketAddr>) -> Option<u16> {
-        let fits = |known: &&Listening| {
-            known.transport == Transport::Udp && known.address.is_ipv4() == towards.is_ipv4()
-        };
-        let rank = |known: &Listening| {
-            let ours = known.address;
-            let address = match from {
-                Some(from) if from.ip() == ours.ip() => 0,
-                _ if ours.ip().is_unspecified() => 1,
-                _ => 2,
-            };
-            (from.is_none_or(|from| from.port() != ours.port()), address)
-        };
-        let all = self.listening.iter().enumerate().filter(|(_, known)| fits(known));
-        all.min_by_key(|(_, known)| rank(known)).map(|(at, _)| at as u16)
-    }
-
-    fn tcp_local(&self, like: IpAddr) -> Option<SocketAddr> {
-        let fits = |known: &&Listening| {
-            known.transport == Transport::Tcp && known.address.is_ipv4() == like.is_ipv4()
-        };
-        let known = self.listening.iter().find(fits)?.address;
-        Some(if known.ip().is_unspecified() { SocketAddr::new(like, known.port()) } else { known })
     }
 }
 

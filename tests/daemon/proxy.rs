@@ -286,3 +286,37 @@ fn whoever_speaks_or_is_spoken_to_behind_the_proxy_is_an_account() {
     let stranger = daemon.udp("stranger");
     stranger.expect(404, "nobody", "anybody?");
 }
+
+#[test]
+fn a_register_whose_contact_is_the_proxy_only_says_that_he_is_back() {
+    let proxy = Proxy::new(PROXY, Over::Udp);
+    let daemon = behind(&proxy).start();
+    let alice = daemon.udp("alice");
+    let bob = through(&daemon, "bob");
+    room("team", &alice, &[]);
+    bob.expect(202, "team", "#join");
+    proxy.until("bob", "the notice", |texts| !texts.is_empty());
+    proxy.answers(|_| Some((404, "")));
+    say(&alice, 0..3);
+    proxy.offered("bob", "[alice]: post 0");
+    // Nobody waits for the back-off.
+    proxy.answers(|_| Some((200, "")));
+    let contact = format!("sip:bob@{}", proxy.addr);
+    let answer = bob.ask(bob.register_request(&contact, 600));
+    assert_eq!(answer.status(), 200, "{}", answer.start);
+    assert!(answer.header("Contact").contains(&contact), "{answer:?}");
+    let all = proxy.until("bob", "the last post", ends_with(2));
+    assert_eq!(posts(&all), expected(0..3));
+    // It is no binding: his address is looked up as before, and so is that of somebody who goes.
+    let listed = String::from_utf8_lossy(&daemon.imcctl(&["accounts"]).stdout).into_owned();
+    assert!(!listed.lines().any(|line| line.contains("bob") && line.contains('1')), "{listed}");
+    assert_eq!(bob.ask(bob.register_request(&contact, 0)).status(), 200);
+    say(&alice, 3..4);
+    let all = proxy.until("bob", "the post after", ends_with(3));
+    assert_eq!(posts(&all), expected(0..4));
+    let (copy, _) = proxy.got("bob").pop().unwrap();
+    assert_eq!(copy.uri(), "sip:bob@example.org");
+    // From anybody else it is a contact like others.
+    let stranger = daemon.phone("carol").up();
+    assert_eq!(stranger.ask(stranger.register_request(&contact, 600)).status(), 200);
+}

@@ -5,6 +5,7 @@
 
 mod digest;
 mod examples;
+mod kamailio;
 
 mod kit;
 mod restart;

@@ -5,7 +5,7 @@
 //! it needs standard input to be a pipe (with /dev/null it spins). Its addresses carry the port, as people type them.
 
 use super::process::{Process, Speaks, write};
-use super::{Daemon, PATIENCE, Phone, ROOM, User, free_port};
+use super::{PATIENCE, Phone, ROOM, Server, User, free_port};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -19,6 +19,7 @@ const CONTACTS: &[&str] = &[ROOM, "alice", "bob", "carol"];
 pub struct Baresip {
     user: User,
     server_port: u16,
+    echoed_port: bool,
     dir: TempDir,
     running: Option<Running>,
 }
@@ -32,9 +33,15 @@ struct Running {
 }
 
 impl Baresip {
-    pub fn start(daemon: &Daemon, user: User) -> Baresip {
+    pub fn start(server: &impl Server, user: User) -> Baresip {
         let dir = TempDir::new().expect("a directory for baresip");
-        let mut phone = Baresip { user, server_port: daemon.port, dir, running: None };
+        let mut phone = Baresip {
+            user,
+            server_port: server.port(),
+            echoed_port: server.echoes_port(),
+            dir,
+            running: None,
+        };
         phone.come_back();
         phone
     }
@@ -152,7 +159,11 @@ impl Phone for Baresip {
     }
 
     fn hears(&mut self, from: &str, text: &str) {
-        let words = format!("{}: \"{text}\"", self.address(from));
+        let from = match self.echoed_port {
+            true => self.address(from),
+            false => format!("sip:{from}@127.0.0.1"),
+        };
+        let words = format!("{from}: \"{text}\"");
         self.running().process.expect(&words);
     }
 

@@ -1,12 +1,10 @@
 //! The real `imcd`, on a port and in a directory of its own.
 
 use super::process::{Process, Speaks, write};
-use super::{PATIENCE, free_port};
+use super::{PATIENCE, Server, free_port};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::net::UdpSocket;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 pub struct Daemon {
@@ -27,22 +25,31 @@ impl Daemon {
         Daemon::start("digest")
     }
 
+    /// A daemon at `port` behind the proxy at `proxy_port`, which says who speaks.
+    pub fn behind(port: u16, proxy_port: u16) -> Daemon {
+        let config = format!(
+            "[sip]\noutbound_proxy = \"sip:127.0.0.1:{proxy_port};transport=udp\"\n\
+             trusted_peers = [\"127.0.0.1/32\"]\n"
+        );
+        Daemon::with("auto", port, &config)
+    }
+
     fn start(auth_mode: &'static str) -> Daemon {
-        let dir = TempDir::new().expect("a directory for the daemon");
         // An empty file, so that one in /etc is not taken.
-        write(&dir, "imcd.toml", "");
-        let port = free_port();
+        Daemon::with(auth_mode, free_port(), "")
+    }
+
+    fn with(auth_mode: &'static str, port: u16, config: &str) -> Daemon {
+        let dir = TempDir::new().expect("a directory for the daemon");
+        write(&dir, "imcd.toml", config);
         let process = launch(&dir, port, auth_mode);
-        let mut daemon = Daemon { port, dir, auth_mode, process };
-        daemon.await_options();
-        daemon
+        Daemon { port, dir, auth_mode, process }
     }
 
     /// Asks it to stop, as a service manager does, and starts it again on what it had stored.
     pub fn restart(&mut self) {
         self.stop();
         self.process = launch(&self.dir, self.port, self.auth_mode);
-        self.await_options();
     }
 
     pub fn stop(&mut self) {
@@ -59,7 +66,6 @@ impl Daemon {
     pub fn crash(&mut self) {
         self.process.kill();
         self.process = launch(&self.dir, self.port, self.auth_mode);
-        self.await_options();
     }
 
     pub fn add_account(&self, name: &str, password: &str) {
@@ -84,28 +90,15 @@ impl Daemon {
         );
         text
     }
+}
 
-    fn await_options(&mut self) {
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket on loopback");
-        socket.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout can be set");
-        let from = socket.local_addr().expect("the socket is bound");
-        let request = format!(
-            "OPTIONS sip:127.0.0.1:{port} SIP/2.0\r\nVia: SIP/2.0/UDP {from};branch=z9hG4bK-up;rport\r\n\
-             Max-Forwards: 70\r\nFrom: <sip:harness@127.0.0.1>;tag=up\r\nTo: <sip:127.0.0.1:{port}>\r\n\
-             Call-ID: up@{from}\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n",
-            port = self.port
-        );
-        let deadline = Instant::now() + PATIENCE;
-        let mut answer = [0; 2048];
-        while Instant::now() < deadline && !self.process.has_ended() {
-            // Refused until the daemon has bound its socket: that is what is waited for.
-            let _ = socket.send_to(request.as_bytes(), ("127.0.0.1", self.port));
-            match socket.recv(&mut answer) {
-                Ok(length) if answer[..length].starts_with(b"SIP/2.0 200") => return,
-                _ => {}
-            }
-        }
-        self.process.fail("does not answer OPTIONS");
+impl Server for Daemon {
+    fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn echoes_port(&self) -> bool {
+        true
     }
 }
 
@@ -126,7 +119,7 @@ fn launch(dir: &TempDir, port: u16, auth_mode: &str) -> Process {
         .env("RUST_BACKTRACE", "1")
         .current_dir(dir.path())
         .stdin(Stdio::null());
-    Process::start("imcd", &mut command, Speaks::Stderr)
+    super::await_options(port, Process::start("imcd", &mut command, Speaks::Stderr))
 }
 
 impl Drop for Daemon {

@@ -5,7 +5,7 @@
 //! carry no port: the way to the daemon is its proxy.
 
 use super::process::{Process, Speaks, write};
-use super::{Daemon, PATIENCE, Phone, Transport, User, free_port};
+use super::{PATIENCE, Phone, Server, Transport, User, free_port};
 use std::io::Write;
 use std::process::{ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -24,13 +24,13 @@ struct Running {
 }
 
 impl Linphone {
-    pub fn start(daemon: &Daemon, user: User) -> Linphone {
+    pub fn start(server: &impl Server, user: User) -> Linphone {
         let dir = TempDir::new().expect("a directory for linphonec");
         // Without these it starts, but cannot keep anything.
         for inner in ["linphone", ".local/share/linphone"] {
             std::fs::create_dir_all(dir.path().join(inner)).expect("a directory for linphonec");
         }
-        let mut phone = Linphone { user, server_port: daemon.port, dir, running: None };
+        let mut phone = Linphone { user, server_port: server.port(), dir, running: None };
         phone.configure();
         phone.come_back();
         phone

@@ -5,19 +5,22 @@
 
 mod baresip;
 mod daemon;
+mod kamailio;
 mod linphone;
 mod process;
 mod sipp;
 
 pub use baresip::Baresip;
 pub use daemon::Daemon;
+pub use kamailio::Kamailio;
 pub use linphone::Linphone;
 pub use sipp::Sipp;
 
+use process::Process;
 use std::net::{TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a test waits for what must happen. Only failures take that long.
 pub const PATIENCE: Duration = Duration::from_secs(40);
@@ -56,6 +59,15 @@ impl User {
     pub fn with_password(name: &'static str, password: &'static str, transport: Transport) -> User {
         User { name, password: Some(password), transport }
     }
+}
+
+/// What phones register with.
+pub trait Server {
+    fn port(&self) -> u16;
+
+    /// Whether rooms and people come with this port in their addresses: only who is registered with the daemon
+    /// itself is called as he calls himself.
+    fn echoes_port(&self) -> bool;
 }
 
 /// A registered phone. Starting one returns when the daemon has accepted its REGISTER.
@@ -103,6 +115,31 @@ pub fn installed(programs: &[&str]) -> bool {
 fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
+}
+
+/// Waits until a SIP server answers OPTIONS over UDP.
+fn await_options(port: u16, mut process: Process) -> Process {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket on loopback");
+    socket.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout can be set");
+    let from = socket.local_addr().expect("the socket is bound");
+    let deadline = Instant::now() + PATIENCE;
+    let mut answer = [0; 2048];
+    let mut tries = 0;
+    while Instant::now() < deadline && !process.has_ended() {
+        tries += 1;
+        let request = format!(
+            "OPTIONS sip:127.0.0.1:{port} SIP/2.0\r\nVia: SIP/2.0/UDP {from};branch=z9hG4bK-up{tries};rport\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:harness@127.0.0.1>;tag=up\r\nTo: <sip:127.0.0.1:{port}>\r\n\
+             Call-ID: up{tries}@{from}\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+        );
+        // Refused until the server has bound its socket: that is what is waited for.
+        let _ = socket.send_to(request.as_bytes(), ("127.0.0.1", port));
+        match socket.recv(&mut answer) {
+            Ok(length) if answer[..length].starts_with(b"SIP/2.0 200") => return process,
+            _ => {}
+        }
+    }
+    process.fail("does not answer OPTIONS")
 }
 
 /// A port of 127.0.0.1 that is free for UDP and TCP. Below the range from which the kernel takes the ports of

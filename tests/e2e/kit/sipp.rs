@@ -4,7 +4,7 @@
 //! has no instance id and no memory: it is the plainest of phones.
 
 use super::process::{Process, Speaks};
-use super::{Daemon, PATIENCE, Phone, User, free_port};
+use super::{PATIENCE, Phone, Server, User, free_port};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -16,8 +16,8 @@ pub struct Sipp {
 }
 
 impl Sipp {
-    pub fn start(daemon: &Daemon, user: User) -> Sipp {
-        let mut phone = Sipp { user, server_port: daemon.port, port: free_port(), running: None };
+    pub fn start(server: &impl Server, user: User) -> Sipp {
+        let mut phone = Sipp { user, server_port: server.port(), port: free_port(), running: None };
         phone.come_back();
         phone
     }
