@@ -20,7 +20,7 @@ use crate::chat::render::{Aside, Contact};
 use crate::chat::shard::{Event, Input, Page, Reach};
 use crate::refusal::Fault;
 use crate::store::Store;
-use crate::types::{AccountId, Announcement, Aor, DeviceKey, Entry, EntryKind, Face, Seq, Span};
+use crate::types::{AccountId, Announcement, Aor, ConvId, DeviceKey, Entry, EntryKind, Face, Seq, Span};
 
 /// Entries of one page.
 const PAGE: usize = 64;
@@ -310,18 +310,19 @@ impl Delivery {
         let upto = self.store.head();
         let mut spans = self.store.view(ask.account)?.spans;
         let now = self.clock.wall();
-        let (skips, asides) = match &ask.skips {
-            Some(skips) => (skips.clone(), Vec::new()),
-            None => self.skips(&spans, ask.after)?,
-        };
         let seen = spans.clone();
-        for (conversation, upto) in skips.iter() {
-            for span in spans.iter_mut().filter(|span| span.conversation == *conversation) {
+        let mut skips: HashMap<ConvId, Seq> =
+            ask.skips.iter().flat_map(|skips| skips.iter().copied()).collect();
+        for span in &mut spans {
+            if let Some(upto) = skips.get(&span.conversation) {
                 span.since = span.since.max(Seq(upto.0 + 1));
             }
         }
         let copies = self.copies.load(Ordering::Relaxed);
-        let page = self.store.page_of(&spans, (ask.after, upto), PAGE, now, copies)?;
+        let mut page = self.store.page_of(&spans, (ask.after, upto), PAGE, now, copies)?;
+        let before = skips.len();
+        let asides = self.skip(&spans, ask.after, &page.entries, &mut skips)?;
+        page.entries.retain(|entry| skips.get(&entry.conversation).is_none_or(|upto| entry.seq > *upto));
         let of_others = |entry: &Arc<Entry>| {
             let said = matches!(entry.kind, EntryKind::Post | EntryKind::Direct);
             said && entry.sender.as_ref().is_none_or(|(author, _)| *author != ask.account)
@@ -329,6 +330,10 @@ impl Delivery {
         if ask.skips.is_none() && (!asides.is_empty() || page.entries.iter().any(of_others)) {
             self.store.was_away(ask.account, ask.device.clone(), ask.after, upto);
         }
+        let skips = match &ask.skips {
+            Some(known) if skips.len() == before => known.clone(),
+            _ => skips.into_iter().collect(),
+        };
         Ok(Page {
             slot: ask.slot,
             id: ask.id,
@@ -341,29 +346,44 @@ impl Delivery {
         })
     }
 
-    /// Of a long absence only the newest posts of each room are told, after a line that says so (spec §5.2).
-    fn skips(&self, spans: &[Span], after: Seq) -> Result<(Skips, Vec<Arc<Aside>>), Fault> {
+    /// Of a long absence only the newest posts of each room are told, after a line that says so (spec §5.2). Found out
+    /// for a room when the first of its entries turns up: somebody in thousands of rooms does not wait for all of them
+    /// to be counted. `skips` gets every conversation that was looked at, with the last seq that is skipped, or 0.
+    fn skip(
+        &self,
+        spans: &[Span],
+        after: Seq,
+        entries: &[Arc<Entry>],
+        skips: &mut HashMap<ConvId, Seq>,
+    ) -> Result<Vec<Arc<Aside>>, Fault> {
         let now = self.clock.wall();
         let most = self.room_max.load(Ordering::Relaxed);
-        let (mut skips, mut asides) = (Vec::new(), Vec::new());
-        for span in spans {
-            let Some(room) = self.store.room_of(span.conversation)? else { continue };
-            let count = self.store.count_after(span, after, now)?;
-            if count <= u64::from(most) {
+        let mut asides = Vec::new();
+        for entry in entries {
+            let conversation = entry.conversation;
+            if skips.contains_key(&conversation) {
                 continue;
             }
-            let Some(first) = self.store.nth_newest(span, most)? else { continue };
-            skips.push((span.conversation, Seq(first.0 - 1)));
-            asides.push(Arc::new(Aside {
-                body: earlier(count - u64::from(most), &self.start).into(),
-                content_type: None,
-                from: (*room).clone(),
-                headers: "".into(),
-                hops: 70,
-                at: now,
-            }));
+            skips.insert(conversation, Seq(0));
+            let Some(room) = self.store.room_of(conversation)? else { continue };
+            for span in spans.iter().filter(|span| span.conversation == conversation) {
+                let count = self.store.count_after(span, after, now)?;
+                if count <= u64::from(most) {
+                    continue;
+                }
+                let Some(first) = self.store.nth_newest(span, most)? else { continue };
+                skips.entry(conversation).and_modify(|upto| *upto = Seq(first.0 - 1).max(*upto));
+                asides.push(Arc::new(Aside {
+                    body: earlier(count - u64::from(most), &self.start).into(),
+                    content_type: None,
+                    from: (*room).clone(),
+                    headers: "".into(),
+                    hops: 70,
+                    at: now,
+                }));
+            }
         }
-        Ok((skips.into(), asides))
+        Ok(asides)
     }
 
     /// The sender of asides that come from `address`.
