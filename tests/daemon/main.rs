@@ -29,4 +29,5 @@ mod register;
 mod reload;
 mod reminders;
 mod rooms;
+mod storm;
 mod trusted;
