@@ -37,6 +37,9 @@ refusals! {
     NO_SUCH_DOMAIN = 404 "Domain Not Served Here";
     NO_SUCH_REMINDER = 404 "No Such Reminder";
     NOTHING_TO_ACCEPT = 404 "No Invitation to This Room";
+    NO_LIST = 400 "Recipient List Missing or Malformed";
+    NOBODY_ON_LIST = 404 "Nobody on the List Can Be Written to";
+    LIST_TOO_LONG = 413 "Too Many Recipients";
     TOO_LARGE = 413 "Message Too Large";
     SCHEME = 416 "Unsupported URI Scheme";
     BUSY_SENDER = 480 "Too Many Messages, Slow Down";

@@ -57,7 +57,7 @@ fn decode(content_type: Option<&str>, body: &[u8]) -> String {
 }
 
 /// A parameter of a Content-Type, without quotes.
-fn param(value: &str, name: &str) -> Option<String> {
+pub(super) fn param(value: &str, name: &str) -> Option<String> {
     let mut rest = value.split_once(';')?.1;
     loop {
         let (key, after) = rest.split_once('=')?;
@@ -77,14 +77,14 @@ fn param(value: &str, name: &str) -> Option<String> {
 }
 
 /// Header lines of a part, and what follows the empty line.
-struct Part<'a> {
-    head: &'a [u8],
-    body: &'a [u8],
+pub(super) struct Part<'a> {
+    pub(super) head: &'a [u8],
+    pub(super) body: &'a [u8],
 }
 
 impl<'a> Part<'a> {
     /// A part may begin with the empty line: then it has no headers (RFC 2046 §5.1).
-    fn split(bytes: &'a [u8]) -> Option<Part<'a>> {
+    pub(super) fn split(bytes: &'a [u8]) -> Option<Part<'a>> {
         for newline in [&b"\r\n"[..], b"\n"] {
             if let Some(body) = bytes.strip_prefix(newline) {
                 return Some(Part { head: b"", body });
@@ -99,7 +99,7 @@ impl<'a> Part<'a> {
     }
 
     /// The value of a header, folded lines joined.
-    fn get(&self, name: &str) -> Option<String> {
+    pub(super) fn get(&self, name: &str) -> Option<String> {
         let text = std::str::from_utf8(self.head).ok()?;
         let unfolded = text.replace("\r\n", "\n").replace("\n ", " ").replace("\n\t", " ");
         unfolded.lines().find_map(|line| {
@@ -147,7 +147,7 @@ fn within_multipart(content_type: &str, body: &[u8], depth: usize, parts: &mut u
 }
 
 /// What lies between the delimiters, each of which begins a line (RFC 2046 §5.1.1).
-fn between<'a>(body: &'a [u8], boundary: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+pub(super) fn between<'a>(body: &'a [u8], boundary: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
     let begins_line = move |at: &usize| *at == 0 || body[at - 1] == b'\n';
     let starts: Vec<usize> = memchr::memmem::find_iter(body, boundary).filter(begins_line).collect();
     let pairs: Vec<(usize, usize)> = starts

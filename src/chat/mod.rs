@@ -9,6 +9,7 @@ pub mod dialect;
 pub mod history;
 pub mod ids;
 pub mod imdn;
+pub mod lists;
 pub mod outbox;
 pub mod outcome;
 pub mod personal;

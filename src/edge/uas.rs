@@ -8,6 +8,7 @@ use tracing::{debug, error, warn};
 
 use crate::chat::content::content;
 use crate::chat::ids::Ids;
+use crate::chat::lists::OPTION;
 use crate::chat::phones::{LEARNED_MAX, media};
 use crate::refusal::{Fault, Refusal};
 use crate::registration::{self, Request};
@@ -260,9 +261,15 @@ impl Uas {
         };
         let uri = message.uri_text().and_then(|text| Uri::parse(text).ok());
         let Some(uri) = uri else { return Answering::of(400, "Bad Request-URI") };
-        let Some((target, served)) = self.domains.address(&uri, flow.local.ip()) else {
-            return Refusal::NO_SUCH_USER.into();
+        // A list goes to the domain, or to the manager (RFC 5365 §7).
+        let listed = message.list(Name::Require).any(|tag| tag.eq_ignore_ascii_case(OPTION.as_bytes()));
+        let explodes = listed && uri.user.is_none();
+        let named = match explodes {
+            true => self.focus.manager_of(uri.host, flow.local.ip()).map(|manager| (manager, true)),
+            false => self.domains.address(&uri, flow.local.ip()),
         };
+        let Some((target, served)) = named else { return Refusal::NO_SUCH_USER.into() };
+        let explodes = listed && self.focus.is_manager(&target);
         let said = match self.incoming(bytes, message, flow, speaker, target, served) {
             Ok(said) => said,
             Err(answer) => return answer,
@@ -280,7 +287,11 @@ impl Uas {
         if !served && !self.focus.may_write_abroad(&said.speaker) {
             return Refusal::DOMAIN_NOT_SERVED.into();
         }
-        match self.hear(said, message).await {
+        let heard = match explodes {
+            true => self.focus.explode(&said, passed_lines(message).into()).await,
+            false => self.hear(said, message).await,
+        };
+        match heard {
             Ok(reply) => reply.into(),
             Err(fault) => fault.into(),
         }

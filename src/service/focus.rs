@@ -213,6 +213,11 @@ impl Focus {
             && self.domains.served().iter().any(|domain| domain.eq_ignore_ascii_case(address.host()))
     }
 
+    /// The manager of a served domain.
+    pub fn manager_of(&self, host: &str, local: std::net::IpAddr) -> Option<Aor> {
+        self.domains.canonical(host, local).and_then(|domain| Aor::new(&self.manager, domain))
+    }
+
     /// Rooms and the manager speak for themselves: what comes in their name would go round between rooms.
     pub fn is_no_person(&self, who: &Aor) -> Result<bool, Fault> {
         Ok(self.is_manager(who) || self.room(who)?.is_some())

@@ -5,6 +5,7 @@ pub mod delivery;
 pub mod domains;
 pub mod focus;
 pub mod identity;
+mod lists;
 pub mod offline;
 pub mod person;
 pub mod ratelimit;

@@ -63,7 +63,7 @@ impl Config {
             completed_bytes: 16 << 20,
             secret,
             allow: &["MESSAGE", "REGISTER", "OPTIONS"],
-            supported: &["path"],
+            supported: &["path", "recipient-list-message"],
             accept: &["text/plain", "message/cpim", "*/*"],
             accept_encoding: &["identity", "deflate"],
             allow_events: &[],

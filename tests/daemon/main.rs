@@ -18,6 +18,7 @@ mod fuzz;
 mod hostile;
 mod ipv6;
 mod kill;
+mod lists;
 mod message;
 mod nat;
 mod notices;
