@@ -27,6 +27,12 @@ use crate::types::{ConnId, Flow, Transport};
 
 /// Messages that wait for a peer to read.
 const QUEUE: usize = 256;
+/// What a peer has not acknowledged by then will not arrive: as long as Timer F.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(32);
+/// The kernel asks a silent peer whether it is there after this long (RFC 5626 §4.4 lets phones ask us) …
+const SILENT: Duration = Duration::from_secs(120);
+/// … and four times more, this far apart.
+const ASKED_AGAIN: Duration = Duration::from_secs(15);
 /// A connection nobody is bound to is closed after this long without a byte.
 const IDLE: Duration = Duration::from_secs(120);
 /// From the first byte of a message to its last, and from connecting to the first message.
@@ -240,8 +246,7 @@ impl Streams {
     }
 
     async fn serve(self: Arc<Self>, stream: TcpStream, flow: Flow, conn: Arc<Conn>, mut inbox: Inbox) {
-        // Small messages must not wait for each other.
-        let _ = stream.set_nodelay(true);
+        prepare(&stream);
         let (read, mut write) = stream.into_split();
         let queue = conn.queue.clone();
         let reader = self.read(read, flow, &conn, queue);
@@ -342,4 +347,34 @@ async fn send_all(write: &mut OwnedWriteHalf, inbox: &mut Inbox) -> io::Result<(
         write.write_all(&bytes).await?;
     }
     Ok(())
+}
+
+/// Small messages must not wait for each other; and a phone that vanished without a word is found out: by what it does
+/// not acknowledge, or, when nothing is said, by the kernel's own questions. Where the kernel refuses, Timer F is left.
+fn prepare(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let socket = socket2::SockRef::from(stream);
+    let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+    let asked = socket2::TcpKeepalive::new().with_time(SILENT).with_interval(ASKED_AGAIN).with_retries(4);
+    let _ = socket.set_tcp_keepalive(&asked);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_that_vanishes_is_found_out_by_the_kernel() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            prepare(&stream);
+            let socket = socket2::SockRef::from(&stream);
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(UNACKNOWLEDGED));
+            assert!(socket.keepalive().unwrap() && stream.nodelay().unwrap());
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), SILENT);
+            assert_eq!(socket.tcp_keepalive_interval().unwrap(), ASKED_AGAIN);
+        });
+    }
 }

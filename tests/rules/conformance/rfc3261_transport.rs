@@ -370,7 +370,7 @@ fn t47_options_tells_what_we_can_do() {
     assert_eq!(reply.get("Allow"), "MESSAGE, REGISTER, OPTIONS");
     assert_eq!(reply.get("Accept"), "text/plain, message/cpim, */*");
     assert_eq!(reply.get("Accept-Encoding"), "identity, deflate");
-    assert_eq!(reply.get("Supported"), "path");
+    assert_eq!(reply.get("Supported"), "path, recipient-list-message");
     assert!(!reply.has("Allow-Events") && !reply.has("Server"));
     // The same answer for everybody and every address.
     let nobody = ask.start("OPTIONS sip:nobody@example.org SIP/2.0").bytes();
