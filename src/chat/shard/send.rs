@@ -275,6 +275,11 @@ impl Shard {
             self.hop_answered(now, dest, out, events);
         }
         let Some(outbox) = self.outbox(slot) else { return };
+        if verdict == Outcome::Unbound && std::mem::take(&mut outbox.heard) {
+            // It has registered or spoken since this was sent: the answer is about how it was before.
+            outbox.answered();
+            return;
+        }
         if !matches!(verdict, Outcome::Done | Outcome::Convert) {
             answered(&flight.item, outbox, status, None, events);
         }

@@ -326,3 +326,21 @@ fn whoever_waits_for_a_direct_message_is_told_the_final_answer_alone() {
     w.pass_s(33);
     assert!(w.events.iter().any(|e| matches!(e, Event::Answered { status: 0, .. })), "{:?}", w.events);
 }
+
+#[test]
+fn a_404_that_crosses_a_new_registration_ends_nothing() {
+    let mut w = World::bob(5001);
+    w.alice("one");
+    let old = w.one();
+    // It restarts: what it answers now is about the time before.
+    w.reach_fresh(BOB, vec![contact(BOB, "", 5001)], &[5001]);
+    w.reply(&old, 404);
+    let again = w.one();
+    assert_eq!(again.call_id, old.call_id);
+    assert!(!w.events.iter().any(|event| matches!(event, Event::Unbound { .. })));
+    // Said once more, it means it.
+    w.reply(&again, 404);
+    w.none();
+    assert!(w.events.iter().any(|event| matches!(event, Event::Unbound { .. })));
+    assert!(w.gave_up().is_empty());
+}
