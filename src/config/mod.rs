@@ -187,11 +187,11 @@ pub struct Limits {
     pub member_max: usize,
     /// Posts per second and sender, with a burst of 5 s; 0: no limit.
     pub posts_per_s: u32,
-    /// What one person gets from all others together, per second.
+    /// What one person gets from all others together, per second; 0: ten times `posts_per_s`.
     pub recipient_per_s: u32,
-    /// Posts in one room, per second.
+    /// Posts in one room, per second; 0: fifty times `posts_per_s`.
     pub room_per_s: u32,
-    /// People that one sender may write to for the first time, per hour.
+    /// People that one sender may write to for the first time, per hour; 0: fifty times `posts_per_s`.
     pub first_contacts_per_h: u32,
 }
 
@@ -327,9 +327,9 @@ impl Default for Limits {
             message_bytes: 32768,
             member_max: 10_000,
             posts_per_s: 20,
-            recipient_per_s: 100,
-            room_per_s: 500,
-            first_contacts_per_h: 100,
+            recipient_per_s: 0,
+            room_per_s: 0,
+            first_contacts_per_h: 0,
         }
     }
 }

@@ -135,6 +135,10 @@ pub struct Rules {
 
 impl Rules {
     pub fn new(config: &Config) -> Rules {
+        let or_times = |limit: u32, times: u32| match limit {
+            0 => config.limits.posts_per_s.saturating_mul(times),
+            limit => limit,
+        };
         let extra: String = config.imc.extra_hdrs.iter().map(|line| format!("{line}\r\n")).collect();
         Rules {
             create_on_join: config.imc.create_on_join,
@@ -148,9 +152,9 @@ impl Rules {
             max_messages: config.offline.max_messages,
             member_max: config.limits.member_max,
             posts_per_s: config.limits.posts_per_s,
-            recipient_per_s: config.limits.recipient_per_s,
-            room_per_s: config.limits.room_per_s,
-            first_contacts_per_h: config.limits.first_contacts_per_h,
+            recipient_per_s: or_times(config.limits.recipient_per_s, 10),
+            room_per_s: or_times(config.limits.room_per_s, 50),
+            first_contacts_per_h: or_times(config.limits.first_contacts_per_h, 50),
             copy_to_sender: config.delivery.copy_to_sender,
             archive: !config.history.keep.is_zero(),
         }
