@@ -132,6 +132,10 @@ impl Uas {
     /// The answer to a request that can be refused without looking anything up.
     pub fn screen(&self, message: &Message<'_>, flow: &Flow, tag: &str) -> Option<Bytes> {
         let denial = self.identity.screen(message, flow)?;
+        if message.method() == Some("MESSAGE") && self.is_our_own(message) {
+            // Whoever returns it: a challenge would end its delivery, this means away (spec §5.7).
+            return Some(self.write(message, flow, tag, Refusal::OWN_COPY.into()));
+        }
         Some(self.write(message, flow, tag, self.denied(denial)))
     }
 

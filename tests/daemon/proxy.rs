@@ -320,3 +320,17 @@ fn a_register_whose_contact_is_the_proxy_only_says_that_he_is_back() {
     let stranger = daemon.phone("carol").up();
     assert_eq!(stranger.ask(stranger.register_request(&contact, 600)).status(), 200);
 }
+
+#[test]
+fn our_own_copy_from_a_stranger_means_away_and_not_who_are_you() {
+    let daemon = Setup::new().digest().start();
+    daemon.account("alice", "secret of alice");
+    daemon.account("bob", "secret of bob");
+    let (alice, bob) = (daemon.udp("alice"), daemon.udp("bob"));
+    alice.expect(200, "bob", "hello");
+    let copy = bob.hears("hello");
+    let mut returned = bob.message("bob", "hello");
+    returned.call_id = copy.call_id().to_owned();
+    let answer = bob.transact(&returned.bytes(Over::Udp, bob.local(), None), &returned.branch).unwrap();
+    assert_eq!((answer.status(), answer.reason()), (480, "Loop Detected"));
+}

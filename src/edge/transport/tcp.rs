@@ -199,6 +199,11 @@ impl Streams {
 
     async fn connect(self: Arc<Self>, to: SocketAddr, id: ConnId, conn: Arc<Conn>, mut inbox: Inbox) {
         match timeout(CONNECT, TcpStream::connect(to)).await {
+            Ok(Ok(stream)) if is_itself(&stream) => {
+                debug!(%to, "nobody listens: the connection has met itself");
+                drop(stream);
+                self.leave(id, &mut inbox);
+            }
             Ok(Ok(stream)) => {
                 self.hold(id, false);
                 let local = stream.local_addr().unwrap_or(to);
@@ -359,9 +364,29 @@ fn prepare(stream: &TcpStream) {
     let _ = socket.set_tcp_keepalive(&asked);
 }
 
+/// Where nobody listens on a port of ours from which connections leave, one may be connected to itself. What was said
+/// there would be answered by us.
+fn is_itself(stream: &TcpStream) -> bool {
+    stream.local_addr().is_ok_and(|local| stream.peer_addr().is_ok_and(|peer| peer == local))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_connection_that_met_itself_is_known() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let to = listener.local_addr().unwrap();
+            assert!(!is_itself(&TcpStream::connect(to).await.unwrap()));
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+            let own = socket.local_addr().unwrap();
+            assert!(is_itself(&socket.connect(own).await.unwrap()));
+        });
+    }
 
     #[test]
     fn a_peer_that_vanishes_is_found_out_by_the_kernel() {
