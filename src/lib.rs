@@ -15,7 +15,7 @@
 //! | 5 doors | [`edge`] | sockets and foreign protocols; no decisions |
 //! | 4 deeds | [`service`] | what the daemon does; protocol-neutral |
 //! | 3 memory | [`store`] | the durable verbs in domain words; all SQL |
-//! | 2 rules | [`sip`], [`chat`], [`registration`] | SIP and rooms without sockets, SQL or clock |
+//! | 2 rules | [`sip`], [`chat`], [`presence`], [`registration`] | SIP, rooms and presence without sockets, SQL or clock |
 //! | 1 words | [`types`], [`refusal`], [`config`] | values, refusals, configuration |
 //!
 //! # The flows
@@ -52,6 +52,7 @@
 pub mod chat;
 pub mod config;
 pub mod edge;
+pub mod presence;
 pub mod refusal;
 pub mod registration;
 pub mod server;
