@@ -191,6 +191,10 @@ impl House for Rooms {
                 };
                 drop(self.runtime.spawn(learned));
             }
+            Some(Report::Locate { account, aor }) => {
+                let registrar = self.registrar.clone();
+                drop(self.runtime.spawn(async move { registrar.locate(account, &aor).await }));
+            }
             Some(Report::GaveUp { account, seq }) => {
                 drop(self.runtime.spawn(self.focus.clone().given_up(account, seq)))
             }

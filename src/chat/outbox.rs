@@ -4,6 +4,8 @@
 //! time (RFC 3428 §8), so order holds on the wire and a slow phone cannot be flooded. It never sends by itself:
 //! [`super::shard`] renders and times. It never forgets: what is not queued is read again from the store.
 
+mod targets;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -109,6 +111,9 @@ pub struct Flight {
     pub nonce: u64,
     pub cseq: u32,
     pub timer: ClientTimer,
+    /// Of its target.
+    pub dest: Dest,
+    /// Where it goes: there, or on a detour for large messages.
     pub over: Dest,
     /// How many parts the item has in its present shape.
     pub parts: u16,
@@ -133,10 +138,26 @@ pub enum Large {
     Fails,
 }
 
+/// Its targets are being looked up.
+#[derive(Clone, Copy, Debug)]
+pub struct Looking {
+    /// Then it has failed.
+    pub until: Instant,
+    /// A place towards a next hop that it keeps meanwhile, and whether it is the probe's.
+    pub hold: Option<(Dest, bool)>,
+}
+
 #[derive(Debug)]
 pub struct Outbox {
     pub account: AccountId,
     pub contact: Contact,
+    /// The target in use.
+    pub turn: usize,
+    /// Targets that did not take the item at work since it was last put off: a bit each.
+    tried: u8,
+    pub looking: Option<Looking>,
+    /// Targets that were looked up are good until then.
+    pub good_until: Option<Instant>,
     /// All at or below is done.
     cursor: Seq,
     /// All at or below is done, queued or not for us.
@@ -174,8 +195,8 @@ pub struct Outbox {
     /// `None` until the page that opens the outbox has said what was skipped.
     pub skips: Option<Skips>,
     pub spans: Vec<Span>,
-    /// Waits for a place towards its next hop.
-    pub parked: bool,
+    /// Waits for a place towards this next hop.
+    pub parked: Option<Dest>,
     /// The cursor has moved since positions were last taken.
     pub moved: bool,
     /// It is on the shard's list of those whose position is to be taken.
@@ -190,6 +211,10 @@ impl Outbox {
         Outbox {
             account,
             contact,
+            turn: 0,
+            tried: 0,
+            looking: None,
+            good_until: None,
             cursor,
             tail: cursor,
             queue: VecDeque::new(),
@@ -213,7 +238,7 @@ impl Outbox {
             armed: None,
             skips: None,
             spans: Vec::new(),
-            parked: false,
+            parked: None,
             moved: false,
             listed: false,
             since: now,
@@ -332,7 +357,10 @@ impl Outbox {
     /// its contact can show.
     pub fn next(&mut self, now: UnixMs, prefix: Prefix) -> Option<Item> {
         match self.working.take() {
-            Some(Item::Entry(entry)) if !self.is_due(&entry, now) => self.shape = Shape::default(),
+            Some(Item::Entry(entry)) if !self.is_due(&entry, now) => {
+                self.shape = Shape::default();
+                self.tried = 0;
+            }
             begun => self.working = begun,
         }
         if self.working.is_none() {
@@ -419,6 +447,7 @@ impl Outbox {
         self.shape = Shape::default();
         self.working = None;
         self.poison = None;
+        self.tried = 0;
         if matches!(self.supply, Supply::Live) {
             self.was_away = false;
         }
@@ -446,6 +475,7 @@ impl Outbox {
         {
             self.working = None;
             self.shape = Shape::default();
+            self.tried = 0;
         }
         let flying = self.working.as_ref().map(Item::seq);
         self.recalled = flying.filter(|seq| seqs.contains(seq)).or(self.recalled);
@@ -483,6 +513,7 @@ impl Outbox {
     pub fn answered(&mut self) {
         self.pauses = 0;
         self.pause = None;
+        self.tried = 0;
     }
 
     /// It cannot be reached, for whatever reason.
@@ -493,6 +524,7 @@ impl Outbox {
     /// Away: stop until `after` (a Retry-After), or for a pause that grows each time.
     pub fn rest(&mut self, now: Instant, after: Option<Duration>) {
         self.is_away();
+        self.tried = 0;
         let pause = after.map_or_else(|| backoff(self.pauses), |after| after.min(BACKOFF_MAX));
         self.pauses = self.pauses.saturating_add(1);
         self.pause = Some(now + pause.max(Duration::from_secs(1)));
@@ -511,6 +543,7 @@ impl Outbox {
             poison.counted = now;
         }
         self.poison = Some(poison);
+        self.tried = 0;
         let after = now + after.unwrap_or_default().min(BACKOFF_MAX);
         self.pause = Some(after.max(poison.counted + POISON_APART));
         poison.tries >= POISON_TRIES
@@ -519,7 +552,11 @@ impl Outbox {
     /// CSeq of the next request: rises over the retries of one Call-ID, also over a restart (RFC 3261 §8.1.1.5).
     /// So it starts from the clock, for each message anew: a busy contact must not run ahead of the clock.
     /// In quarters of a second it lasts until 2041.
+    /// The next target gets the request that the one before did not take (RFC 3263 §4.3).
     pub fn next_cseq(&mut self, now: UnixMs) -> u32 {
+        if self.tried != 0 {
+            return self.last_cseq;
+        }
         const IN_2024: i64 = 1_704_067_200_000;
         let clock = ((now - IN_2024) / 250).clamp(1, i64::from(i32::MAX) - 1_000_000) as u32;
         self.last_cseq = clock.max(self.last_cseq + 1);
@@ -533,10 +570,10 @@ impl Outbox {
 
     /// When somebody has to look at it.
     pub fn due(&self) -> Option<Instant> {
-        let work = match (&self.flight, self.pause) {
-            (Some(flight), _) => Some(flight.timer.due()),
-            (None, Some(pause)) => Some(pause),
-            (None, None) => None,
+        let work = match (&self.flight, self.looking, self.pause) {
+            (Some(flight), ..) => Some(flight.timer.due()),
+            (None, Some(looking), _) => Some(looking.until),
+            (None, None, pause) => pause,
         };
         [work, self.keepalive_at].into_iter().flatten().min()
     }

@@ -28,6 +28,9 @@ const PLAIN_BARE: &str = "text/plain";
 /// No MESSAGE above this leaves in a datagram (RFC 3428 §8).
 pub const DATAGRAM_MAX: usize = 1300;
 
+/// Targets of one contact, at most; further ones are not tried.
+pub const TARGETS_MAX: usize = 8;
+
 /// A way to one contact of an account, or the route to an address.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Contact {
@@ -36,6 +39,20 @@ pub struct Contact {
     pub device: DeviceKey,
     /// The account's address.
     pub aor: Aor,
+    /// Where it is reached: the first, and when that fails the next (RFC 3263 §4.3), up to [`TARGETS_MAX`]. Empty
+    /// only with `by_name`.
+    pub targets: Arc<[Target]>,
+    /// It is the way to an address of which we hold no binding.
+    pub is_route: bool,
+    /// Its targets are looked up when something is to be sent, see [`super::shard::Event::Locate`].
+    pub by_name: bool,
+    /// What it can show.
+    pub takes: Arc<Takes>,
+}
+
+/// One place where a contact is reached.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Target {
     /// Request-URI.
     pub uri: Box<str>,
     /// `user@host[:port]` as in the To of its REGISTER; the address itself on a route.
@@ -51,12 +68,20 @@ pub struct Contact {
     pub stream: Option<(SocketAddr, Arc<str>)>,
     /// It may see P-Asserted-Identity (RFC 3325 §7).
     pub trusted: bool,
-    /// It is the way to an address of which we hold no binding.
-    pub is_route: bool,
     /// CRLFCRLF goes to it every `sip.nat_keepalive_s`.
     pub keepalive: bool,
-    /// What it can show.
-    pub takes: Arc<Takes>,
+}
+
+impl Contact {
+    /// This is the source address of one of its targets.
+    pub fn is_at(&self, source: SocketAddr) -> bool {
+        self.targets.iter().any(|target| target.source == Some(source))
+    }
+
+    /// Where its first target is.
+    pub fn dest(&self) -> Option<Dest> {
+        self.targets.first().map(|target| target.dest)
+    }
 }
 
 /// What is said to one account's contacts now and kept nowhere: answers, words of refusal, typing notices and
@@ -83,6 +108,7 @@ impl Aside {
 /// The part of a MESSAGE that is one recipient's own.
 pub struct Head<'a> {
     pub contact: &'a Contact,
+    pub target: &'a Target,
     pub via: &'a str,
     pub account: AccountId,
     pub from: &'a Face,
@@ -100,7 +126,7 @@ pub struct Head<'a> {
 impl Head<'_> {
     /// Appends everything up to and including P-Asserted-Identity.
     pub fn write(&self, ids: &Ids, out: &mut Vec<u8>) {
-        let to = &*self.contact.to;
+        let to = &*self.target.to;
         // The room's domain is spelled as the device spells it, port included (spec §3).
         let to_host = to.rsplit_once('@').map_or(to, |(_, host)| host);
         let host = if self.from.aor.host().eq_ignore_ascii_case(self.contact.aor.host()) {
@@ -108,9 +134,9 @@ impl Head<'_> {
         } else {
             self.from.aor.host()
         };
-        put(out, &["MESSAGE ", &self.contact.uri, " SIP/2.0\r\nVia: ", self.via, ";branch="]);
+        put(out, &["MESSAGE ", &self.target.uri, " SIP/2.0\r\nVia: ", self.via, ";branch="]);
         ids.write_branch(self.branch, out);
-        put(out, &[";rport\r\n", &self.contact.route, "From: "]);
+        put(out, &[";rport\r\n", &self.target.route, "From: "]);
         put(out, &[&quote_display(&self.from.name), " <sip:", self.from.aor.user(), "@", host, ">;tag="]);
         ids.write_tag(self.seq, self.account, self.part, out);
         put(out, &["\r\nTo: <sip:", to, ">\r\nCall-ID: "]);

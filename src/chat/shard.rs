@@ -18,7 +18,7 @@ use self::reach::Departed;
 use super::dialect::Dialect;
 use super::ids::{Branch, Ids};
 use super::outbox::{Outbox, Skips};
-use super::render::{Aside, Contact};
+use super::render::{Aside, Contact, Target};
 use super::wheel::Wheel;
 use crate::config::Prefix;
 use crate::sip::transaction::{Fire, Timers};
@@ -76,6 +76,13 @@ pub enum Input {
     Response(Reply),
     /// The transport could not send, or heard that it did not arrive.
     Failed(Branch),
+    /// An answer to [`Event::Locate`]: the targets of an account's route, in order, and how long they are good. None:
+    /// there is no way now.
+    Located {
+        account: AccountId,
+        targets: Arc<[Target]>,
+        good_for: Duration,
+    },
     /// Settings that may change while running.
     CopyToSender(bool),
     Prefix(Prefix),
@@ -124,6 +131,9 @@ pub struct Page {
 pub enum Event {
     /// Read the log for this outbox and answer with [`Input::Page`]. `skips` are those in force; `None`: find out.
     Page { slot: u32, id: u64, account: AccountId, device: DeviceKey, after: Seq, skips: Option<Skips> },
+    /// Something waits for an address whose targets are not known, or not any more: look them up and answer with
+    /// [`Input::Located`].
+    Locate { account: AccountId, aor: Aor },
     /// A device shows itself again after it was away: what was said above `from` up to `upto` waits for it.
     Returned { account: AccountId, device: DeviceKey, from: Seq, upto: Seq },
     /// A contact said 404, 405 or 410: it is not used until it registers anew.
@@ -224,6 +234,8 @@ pub struct Shard {
     accounts: HashMap<AccountId, Vec<u32>>,
     listeners: HashMap<ConvId, Vec<Listener>>,
     hops: HashMap<Dest, Hop>,
+    /// They waited for a next hop that has just gone down, and have another.
+    stranded: Vec<(u32, u64)>,
     wheel: Wheel,
     /// Highest seq announced.
     head: Seq,
@@ -250,6 +262,7 @@ impl Shard {
             accounts: HashMap::new(),
             listeners: HashMap::new(),
             hops: HashMap::new(),
+            stranded: Vec::new(),
             wheel: Wheel::new(now),
             head,
             moved: Vec::new(),
@@ -284,11 +297,16 @@ impl Shard {
             Input::Reach(reach) => self.reach(now, *reach, out, events),
             Input::Page(page) => self.page(now, *page, out, events),
             Input::Response(reply) => self.response(now, reply, out, events),
+            Input::Located { account, targets, good_for } => {
+                for slot in self.accounts.get(&account).cloned().unwrap_or_default() {
+                    self.located(now, slot, &targets, good_for, out, events);
+                }
+            }
             Input::Failed(branch) => self.failed(now, branch, out, events),
             Input::Alive { account, source } => {
                 for slot in self.accounts.get(&account).cloned().unwrap_or_default() {
                     if let Some(outbox) = self.outbox(slot)
-                        && (outbox.contact.is_route || outbox.contact.source == Some(source))
+                        && (outbox.contact.is_route || outbox.contact.is_at(source))
                     {
                         outbox.heard = outbox.flight.is_some();
                         if outbox.pause.is_some() {
@@ -416,7 +434,7 @@ impl Shard {
         let asked: Vec<u32> = slots
             .iter()
             .copied()
-            .filter(|slot| source.is_some() && self.outbox(*slot).is_some_and(|o| o.contact.source == source))
+            .filter(|slot| source.is_some_and(|at| self.outbox(*slot).is_some_and(|o| o.contact.is_at(at))))
             .collect();
         for slot in if asked.is_empty() { slots } else { asked } {
             let name = Seq(-((self.nonce() >> 2) as i64) - 1);
@@ -465,7 +483,12 @@ impl Shard {
             && at <= now.at
         {
             outbox.keepalive_at = Some(now.at + every);
-            out.push(outbox.contact.dest, b"\r\n\r\n");
+            if let Some(dest) = outbox.keepalive_dest() {
+                out.push(dest, b"\r\n\r\n");
+            }
+        }
+        if outbox.looking.is_some_and(|looking| looking.until <= now.at) {
+            return self.located(now, slot, &Arc::default(), Duration::ZERO, out, events);
         }
         if let Some(flight) = outbox.flight.as_mut() {
             match flight.timer.on_due(now.at, &timers) {
@@ -483,6 +506,7 @@ impl Shard {
             }
         }
         self.pump(now, slot, out, events);
+        self.lead_on(now, out, events);
     }
 
     /// Positions that have moved since this was last asked.

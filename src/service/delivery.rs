@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use super::clock::Clock;
 use crate::chat::ids::Ids;
 use crate::chat::outbox::Skips;
-use crate::chat::render::{Aside, Contact};
+use crate::chat::render::{Aside, Contact, Target};
 use crate::chat::shard::{Event, Input, Page, Reach};
 use crate::refusal::Fault;
 use crate::store::Store;
@@ -97,6 +97,8 @@ pub enum Report {
     Unbound { account: AccountId, contact: Arc<str> },
     /// A contact refused a media type, and perhaps said what it takes.
     Learned { account: AccountId, contact: Arc<str>, refuses: String, accept: Option<Arc<str>> },
+    /// The way to this address has to be looked up.
+    Locate { account: AccountId, aor: Aor },
     /// A device does not get this word of a room.
     GaveUp { account: AccountId, seq: Seq },
 }
@@ -194,6 +196,11 @@ impl Delivery {
         Ok(())
     }
 
+    /// Where the route of an account leads now, and for how long that is good. No targets: nowhere now.
+    pub fn located(&self, account: AccountId, targets: Vec<Target>, good_for: Duration) {
+        (self.tell)(0, Input::Located { account, targets: targets.into(), good_for });
+    }
+
     /// An account's device has sent something from `source`.
     pub fn alive(&self, account: AccountId, source: SocketAddr) {
         let home = self.shard_of(account);
@@ -271,6 +278,7 @@ impl Delivery {
                 let _ = self.asks.send(Ask { shard, slot, id, account, device, after, skips });
                 None
             }
+            Event::Locate { account, aor } => Some(Report::Locate { account, aor }),
             Event::Returned { account, device, from, upto } => {
                 self.store.was_away(account, device, from, upto);
                 None

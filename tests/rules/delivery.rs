@@ -13,5 +13,6 @@ mod order;
 mod phones;
 mod returns;
 mod routes;
+mod targets;
 mod timing;
 mod withdrawn;

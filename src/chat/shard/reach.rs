@@ -3,11 +3,12 @@
 //! Prevents that what was taken is told again after a contact has gone and come, and that a page read a moment ago
 //! overrules what was announced since. Never renders.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Event, Now, Outgoing, Page, Reach, Shard, Slot, is_own};
 use crate::chat::outbox::{Large, Outbox};
-use crate::chat::render::Contact;
+use crate::chat::render::{Contact, Target};
 use crate::types::{AccountId, Dest, DeviceKey, Seq};
 
 /// Positions of closed outboxes are remembered so long: an input under way may still bring older ones.
@@ -97,7 +98,8 @@ impl Shard {
     }
 
     pub(super) fn keepalive_after(&self, contact: &Contact, now: Now) -> Option<Instant> {
-        let wanted = contact.keepalive && matches!(contact.dest, Dest::Udp { .. });
+        let first = contact.targets.first();
+        let wanted = first.is_some_and(|to| to.keepalive && matches!(to.dest, Dest::Udp { .. }));
         self.settings.keepalive.filter(|_| wanted).map(|every| now.at + every)
     }
 
@@ -114,21 +116,37 @@ impl Shard {
         let keepalive = self.keepalive_after(contact, now);
         let upto = self.head;
         let Some(outbox) = self.outbox(slot) else { return };
-        if outbox.contact != *contact {
-            if outbox.contact.stream != contact.stream {
+        let mut contact = contact.clone();
+        if contact.by_name {
+            contact.targets = outbox.contact.targets.clone();
+        }
+        let moved = outbox.contact.dest() != contact.dest();
+        let changed = outbox.contact != contact;
+        if changed {
+            let stream = |contact: &Contact| contact.targets.first().and_then(|to| to.stream.clone());
+            if stream(&outbox.contact) != stream(&contact) {
                 outbox.large = Large::Untried;
             }
-            let old = std::mem::replace(&mut outbox.contact, contact.clone());
+            outbox.contact = contact;
             outbox.keepalive_at = keepalive;
-            if old.dest != contact.dest {
+        }
+        if changed || fresh {
+            outbox.retarget();
+            let is_route = outbox.contact.is_route;
+            let at = |dest| outbox.contact.targets.iter().position(|target| target.dest == dest);
+            if outbox.parked.is_some_and(|dest| at(dest).is_none()) {
+                outbox.parked = None;
+            }
+            match outbox.flight.as_ref().map(|flight| at(flight.dest)) {
+                None | Some(Some(0)) => {}
+                Some(Some(at)) if is_route || !(moved || fresh) => outbox.turn = at,
                 // What went to the old place is sent to the new one now, not after Timer F.
-                outbox.parked = false;
-                let flight = outbox.flight.take();
-                if old.is_route
-                    && let Some(flight) = flight
-                {
-                    self.leave_hop(old.dest, flight.probe);
-                    self.next_for_hop(now, old.dest, out, events);
+                Some(_) => {
+                    let flight = outbox.flight.take();
+                    if let Some(flight) = flight.filter(|_| is_route) {
+                        self.leave_hop(flight.dest, flight.probe);
+                        self.next_for_hop(now, flight.dest, out, events);
+                    }
                 }
             }
         }
@@ -153,7 +171,8 @@ impl Shard {
     }
 
     pub(super) fn close(&mut self, slot: u32, now: Now, out: &mut Outgoing, events: &mut Vec<Event>) {
-        let flight = self.land(slot);
+        let landed = self.land(slot).map(|flight| flight.dest);
+        let held = self.stop_looking(slot);
         let head = self.head;
         let Some(Slot { mut outbox, .. }) = self.slots.get_mut(slot as usize).and_then(Option::take) else {
             return;
@@ -179,9 +198,46 @@ impl Shard {
             }
         }
         self.free.push(slot);
-        if flight.is_some() && outbox.contact.is_route {
-            self.next_for_hop(now, outbox.contact.dest, out, events);
+        for dest in landed.filter(|_| outbox.contact.is_route).into_iter().chain(held) {
+            self.next_for_hop(now, dest, out, events);
         }
+    }
+
+    /// The targets of a route were looked up, or could not be.
+    pub(super) fn located(
+        &mut self,
+        now: Now,
+        slot: u32,
+        targets: &Arc<[Target]>,
+        good_for: Duration,
+        out: &mut Outgoing,
+        events: &mut Vec<Event>,
+    ) {
+        let asked = self.outbox(slot).is_some_and(|outbox| outbox.looking.is_some());
+        if !asked {
+            return;
+        }
+        let held = self.stop_looking(slot);
+        if let Some(outbox) = self.outbox(slot) {
+            outbox.contact.targets = targets.clone();
+            outbox.good_until = Some(now.at + good_for);
+            outbox.large = Large::Untried;
+            outbox.retarget();
+            if targets.is_empty() {
+                outbox.rest(now.at, None);
+            }
+        }
+        self.pump(now, slot, out, events);
+        if let Some(dest) = held {
+            self.next_for_hop(now, dest, out, events);
+        }
+    }
+
+    /// A look-up is over; its place towards a next hop is given back.
+    fn stop_looking(&mut self, slot: u32) -> Option<Dest> {
+        let (dest, probe) = self.outbox(slot)?.looking.take()?.hold?;
+        self.leave_hop(dest, probe);
+        Some(dest)
     }
 
     pub(super) fn depart(&mut self, now: Instant, account: AccountId, gone: Departed) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::hops::Admitted;
 use super::{Event, Now, Outgoing, Reply, Shard, Slot};
 use crate::chat::ids::Branch;
-use crate::chat::outbox::{Flight, Item, Large, Outbox};
+use crate::chat::outbox::{Flight, Item, Large, Looking, Outbox};
 use crate::chat::outcome::{Outcome, outcome};
 use crate::chat::phones::media;
 use crate::chat::render::{self, DATAGRAM_MAX, Head};
@@ -16,6 +16,10 @@ use crate::chat::split::split_text;
 use crate::sip::transaction::ClientTimer;
 use crate::types::{Aor, Dest, EntryKind, Face};
 
+/// A look-up that has not been answered by then has failed; whoever looks is given less time.
+const LOOK_UP: Duration = Duration::from_secs(30);
+/// The way on from a proxy is broken, not the phone (RFC 5626 §11.5).
+const FLOW_FAILED: u16 = 430;
 /// Text parts are not made smaller than this.
 const PART_MIN: usize = 200;
 
@@ -26,7 +30,7 @@ impl Shard {
         loop {
             let prefix = self.settings.prefix;
             let Some(outbox) = self.outbox(slot) else { return };
-            if outbox.flight.is_some() || outbox.parked {
+            if outbox.flight.is_some() || outbox.parked.is_some() || outbox.looking.is_some() {
                 break;
             }
             if outbox.pause.is_some_and(|pause| pause > now.at) {
@@ -41,16 +45,27 @@ impl Shard {
                 }
                 break;
             };
-            let (is_route, dest) = (outbox.contact.is_route, outbox.contact.dest);
-            let probe = match if is_route { self.admit(now, dest, slot) } else { Admitted::Open } {
+            let is_route = outbox.contact.is_route;
+            if outbox.contact.targets.is_empty() {
+                self.locate(now, slot, None, events);
+                break;
+            }
+            let probe = match if is_route { self.admit(now, slot) } else { Admitted::Open } {
                 Admitted::Open => false,
                 Admitted::Probe => true,
                 Admitted::Parked => break,
             };
+            let Some(outbox) = self.outbox(slot) else { return };
+            let dest = outbox.target().map(|target| target.dest);
+            if outbox.contact.by_name && outbox.good_until.is_none_or(|until| until <= now.at) {
+                // Its place is kept: while a next hop is down one look-up at a time asks where it is.
+                self.locate(now, slot, dest.map(|dest| (dest, probe)), events);
+                break;
+            }
             match self.send(now, slot, &item, probe, out) {
                 Sent::Yes => break,
                 Sent::No(status) => {
-                    if is_route {
+                    if let Some(dest) = dest.filter(|_| is_route) {
                         self.leave_hop(dest, probe);
                     }
                     if let Some(outbox) = self.outbox(slot) {
@@ -62,6 +77,13 @@ impl Shard {
         }
         self.note(slot);
         self.arm(slot);
+    }
+
+    /// Asks where an address is reached now.
+    fn locate(&mut self, now: Now, slot: u32, hold: Option<(Dest, bool)>, events: &mut Vec<Event>) {
+        let Some(outbox) = self.outbox(slot) else { return };
+        outbox.looking = Some(Looking { until: now.at + LOOK_UP, hold });
+        events.push(Event::Locate { account: outbox.account, aor: outbox.contact.aor.clone() });
     }
 
     pub(super) fn note(&mut self, slot: u32) {
@@ -101,13 +123,14 @@ impl Shard {
             return Sent::No(415);
         }
         let cseq = outbox.next_cseq(now.ms);
-        let dest = outbox.contact.dest;
+        let Some(dest) = outbox.target().map(|target| target.dest) else { return Sent::Yes };
         outbox.heard = false;
         outbox.flight = Some(Flight {
             item: item.clone(),
             nonce,
             cseq,
             timer: ClientTimer::start(now.at, &timers, reliable_is(dest)),
+            dest,
             over: dest,
             parts: 1,
             started: now.at,
@@ -123,8 +146,8 @@ impl Shard {
                 break;
             }
             out.bytes.truncate(from);
-            match outbox.contact.stream {
-                Some((to, _)) if outbox.large != Large::Fails => {
+            match outbox.contact.targets.get(outbox.turn).and_then(|target| target.stream.as_ref()) {
+                Some(&(to, _)) if outbox.large != Large::Fails => {
                     flight.over = Dest::Connect(to);
                     flight.timer = ClientTimer::start(now.at, &timers, true);
                 }
@@ -154,20 +177,22 @@ impl Shard {
         let ctime = self.settings.ctime;
         let Some(outbox) = self.outbox(slot) else { return };
         let (shape, contact, account) = (outbox.shape, &outbox.contact, outbox.account);
+        let Some(target) = contact.targets.get(outbox.turn) else { return };
         let Some(flight) = outbox.flight.as_mut() else { return };
-        let via = match (&contact.stream, flight.over == contact.dest) {
+        let via = match (&target.stream, flight.over == flight.dest) {
             (Some((_, via)), false) => via,
-            _ => &contact.via,
+            _ => &target.via,
         };
         let (face, asserted): (&Face, Option<&Aor>) = match &flight.item {
             Item::Entry(entry) => {
                 let author = entry.sender.as_ref().map(|(_, aor)| aor);
-                (&entry.from, author.filter(|_| contact.trusted && !entry.private))
+                (&entry.from, author.filter(|_| target.trusted && !entry.private))
             }
             Item::Aside(aside, _) => (&aside.from, None),
         };
         let head = Head {
             contact,
+            target,
             via,
             account,
             from: face,
@@ -224,9 +249,8 @@ impl Shard {
     pub(super) fn land(&mut self, slot: u32) -> Option<Flight> {
         let outbox = self.outbox(slot)?;
         let flight = outbox.flight.take()?;
-        let (is_route, dest) = (outbox.contact.is_route, outbox.contact.dest);
-        if is_route {
-            self.leave_hop(dest, flight.probe);
+        if outbox.contact.is_route {
+            self.leave_hop(flight.dest, flight.probe);
         }
         Some(flight)
     }
@@ -242,16 +266,15 @@ impl Shard {
         };
         if reply.status < 200 {
             flight.timer.provisional(&timers);
-            if let Some(outbox) = self.outbox(slot)
-                && outbox.contact.is_route
-            {
-                let dest = outbox.contact.dest;
+            let dest = flight.dest;
+            if self.outbox(slot).is_some_and(|outbox| outbox.contact.is_route) {
                 self.hops.entry(dest).or_default().heard = Some(now.at);
             }
             return self.arm(slot);
         }
         self.settle(now, slot, reply, out, events);
         self.pump(now, slot, out, events);
+        self.lead_on(now, out, events);
     }
 
     pub(super) fn settle(
@@ -265,7 +288,7 @@ impl Shard {
         let (status, prefix) = (reply.status, self.settings.prefix);
         let Some(flight) = self.land(slot) else { return };
         let Some(outbox) = self.outbox(slot) else { return };
-        let (is_route, dest, account) = (outbox.contact.is_route, outbox.contact.dest, outbox.account);
+        let (is_route, dest, account) = (outbox.contact.is_route, flight.dest, outbox.account);
         let retry_after = reply.retry_after.map(|s| Duration::from_secs(u64::from(s)));
         let verdict = match outcome(status, is_route) {
             Outcome::Unbound | Outcome::Poison if flight.item.is_notice() => Outcome::GiveUp,
@@ -305,9 +328,16 @@ impl Shard {
                 if is_route && !matches!(status, 408 | 430 | 480 | 486 | 491 | 504) {
                     events.push(Event::RouteRefused { aor: outbox.contact.aor.clone(), status });
                 }
-                outbox.rest(now.at, retry_after);
+                if status == FLOW_FAILED && !is_route {
+                    self.missed(now, slot, retry_after);
+                } else {
+                    outbox.rest(now.at, retry_after);
+                }
             }
-            Outcome::HopDown => self.hop_failed(now, dest, slot, flight.probe, retry_after),
+            Outcome::HopDown => {
+                self.hop_failed(now, dest, flight.probe, retry_after);
+                self.missed(now, slot, retry_after);
+            }
             Outcome::Poison => {
                 if matches!(flight.item, Item::Aside(..)) || outbox.refused(now.at, &flight.item, retry_after)
                 {
@@ -364,6 +394,7 @@ impl Shard {
         if flight.is_some_and(|flight| flight.nonce == branch.nonce) {
             self.silence(now, slot, true, events);
             self.pump(now, slot, out, events);
+            self.lead_on(now, out, events);
         }
     }
 
@@ -371,7 +402,7 @@ impl Shard {
     pub(super) fn silence(&mut self, now: Now, slot: u32, known: bool, events: &mut Vec<Event>) {
         let Some(flight) = self.land(slot) else { return };
         let Some(outbox) = self.outbox(slot) else { return };
-        let dest = outbox.contact.dest;
+        let dest = flight.dest;
         if flight.over != dest {
             // Only the detour for a large message failed: without it then.
             outbox.large = Large::Fails;
@@ -382,14 +413,10 @@ impl Shard {
             // A next hop that has answered others meanwhile is not down: this address is.
             let heard = self.hops.get(&dest).and_then(|hop| hop.heard);
             if known || heard.is_none_or(|heard| heard < flight.started) {
-                return self.hop_failed(now, dest, slot, flight.probe, None);
+                self.hop_failed(now, dest, flight.probe, None);
             }
         }
-        if let Some(outbox) = self.outbox(slot)
-            && !std::mem::take(&mut outbox.heard)
-        {
-            outbox.rest(now.at, None);
-        }
+        self.missed(now, slot, None);
     }
 }
 

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::{Registrar, State, key_of};
-use crate::chat::render::Contact;
+use crate::chat::render::{Contact, Target};
 use crate::registration::Binding;
 use crate::service::domains::host_of;
 use crate::service::registrar::Listening;
@@ -86,12 +86,8 @@ impl Registrar {
         let transport = if matches!(dest, Dest::Udp { .. }) { Transport::Udp } else { Transport::Tcp };
         let stream = literal.filter(|_| transport == Transport::Udp && !nat && binding.path.is_empty());
         let stream = stream.and_then(|to| Some((to, self.via(Transport::Tcp, self.tcp_local(local.ip())?))));
-        let device = binding.device();
         let route = binding.path.iter().map(|uri| format!("<{uri}>")).collect::<Vec<_>>().join(", ");
-        Some(Contact {
-            key: key_of(binding),
-            device,
-            aor: who.clone(),
+        let target = Target {
             uri: binding.request_uri().into(),
             to: binding.to.clone().into(),
             route: if route.is_empty() { "".into() } else { format!("Route: {route}\r\n").into() },
@@ -100,8 +96,15 @@ impl Registrar {
             via: self.via(transport, local),
             stream,
             trusted: self.is_trusted(dest, flow),
-            is_route: false,
             keepalive: self.keepalive && nat,
+        };
+        Some(Contact {
+            key: key_of(binding),
+            device: binding.device(),
+            aor: who.clone(),
+            targets: [target].into(),
+            is_route: false,
+            by_name: false,
             takes: self.takes(binding),
         })
     }
@@ -123,10 +126,7 @@ impl Registrar {
         let stream = (transport == Transport::Udp)
             .then(|| Some((to, self.via(Transport::Tcp, self.tcp_local(local.ip())?))))
             .flatten();
-        Some(Contact {
-            key: ROUTE_DEVICE.into(),
-            device: ROUTE_DEVICE.into(),
-            aor: who.clone(),
+        let target = Target {
             uri: who.uri().into(),
             to: who.as_str().into(),
             route: "".into(),
@@ -135,8 +135,15 @@ impl Registrar {
             via: self.via(transport, local),
             stream,
             trusted: self.trusted.iter().any(|range| range.contains(to.ip())),
-            is_route: true,
             keepalive: false,
+        };
+        Some(Contact {
+            key: ROUTE_DEVICE.into(),
+            device: ROUTE_DEVICE.into(),
+            aor: who.clone(),
+            targets: [target].into(),
+            is_route: true,
+            by_name: false,
             takes: Arc::default(),
         })
     }

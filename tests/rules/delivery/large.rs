@@ -7,7 +7,7 @@ use super::log::post;
 use super::world::*;
 
 fn with_stream(port: u16) -> Contact {
-    Contact { stream: Some((address(port), "SIP/2.0/TCP 127.0.0.1:5060".into())), ..contact(BOB, "", port) }
+    with(contact(BOB, "", port), |to| to.stream = Some((address(port), "SIP/2.0/TCP 127.0.0.1:5060".into())))
 }
 
 /// 3 bytes a character, so that a cut in the wrong place shows.
@@ -52,8 +52,9 @@ fn a_stream_that_fails_is_remembered_and_the_text_goes_in_parts() {
     assert!(matches!(w.sent[0].dest, Dest::Udp { .. }), "not tried again");
     w.take_all();
     // Unless it offers another way.
-    let other =
-        Contact { stream: Some((address(5009), "SIP/2.0/TCP 127.0.0.1:5060".into())), ..with_stream(5001) };
+    let other = with(with_stream(5001), |to| {
+        to.stream = Some((address(5009), "SIP/2.0/TCP 127.0.0.1:5060".into()));
+    });
     w.reach(BOB, vec![other]);
     w.alice(&long(900));
     assert_eq!(w.one().dest, Dest::Connect(address(5009)));
@@ -115,8 +116,8 @@ fn a_message_whose_parts_no_longer_fit_starts_again() {
     w.reply(&one, 200);
     w.one();
     // The phone comes back with a much longer way to it.
-    let mut far = contact(BOB, "urn:a", 5002);
-    far.route = format!("Route: <sip:{}.example.org;lr>\r\n", "p".repeat(400)).into();
+    let route = format!("Route: <sip:{}.example.org;lr>\r\n", "p".repeat(400));
+    let far = with(contact(BOB, "urn:a", 5002), |to| to.route = route.into());
     w.reach_fresh(BOB, vec![far], &[5002]);
     assert_eq!(joined(&w.take_all()), format!("[alice]: {}", long(1200)));
 }
@@ -165,8 +166,9 @@ fn a_long_aside_goes_in_parts_too() {
 #[test]
 fn a_stream_takes_any_size_at_once() {
     let mut w = World::team();
-    let mut bob = contact(BOB, "", 5001);
-    (bob.dest, bob.via) = (Dest::Conn(imcd::types::ConnId(4)), "SIP/2.0/TCP 127.0.0.1:5060".into());
+    let bob = with(contact(BOB, "", 5001), |to| {
+        (to.dest, to.via) = (Dest::Conn(imcd::types::ConnId(4)), "SIP/2.0/TCP 127.0.0.1:5060".into());
+    });
     w.reach(BOB, vec![bob]);
     w.alice(&long(10_000));
     assert_eq!(w.take_all(), [format!("[alice]: {}", long(10_000))]);

@@ -113,8 +113,7 @@ fn what_somebody_writes_to_himself_arrives() {
 #[test]
 fn a_message_looks_as_the_contract_says() {
     let mut w = World::team();
-    let mut bob = contact(BOB, "urn:b", 5001);
-    bob.to = "Bob@127.0.0.1:5060".into();
+    let bob = with(contact(BOB, "urn:b", 5001), |to| to.to = "Bob@127.0.0.1:5060".into());
     w.reach(BOB, vec![bob.clone()]);
     let mut entry = post(TEAM, ALICE, "hello", EPOCH);
     entry.headers = "In-Reply-To: one@a\r\n".into();
@@ -132,7 +131,7 @@ fn a_message_looks_as_the_contract_says() {
     assert!(ids().own_call_id(&sent.call_id));
     w.reply(&sent, 200);
 
-    let trusted = imcd::chat::render::Contact { trusted: true, route: "Route: <sip:p;lr>\r\n".into(), ..bob };
+    let trusted = with(bob, |to| (to.trusted, to.route) = (true, "Route: <sip:p;lr>\r\n".into()));
     w.reach(BOB, vec![trusted]);
     w.alice("again");
     let sent = w.one();

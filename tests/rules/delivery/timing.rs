@@ -41,8 +41,9 @@ fn after_a_100_it_is_asked_every_4_s() {
 #[test]
 fn over_a_stream_it_is_sent_once() {
     let mut w = World::team();
-    let mut bob = contact(BOB, "", 5001);
-    (bob.dest, bob.via) = (Dest::Conn(ConnId(4)), "SIP/2.0/TCP 127.0.0.1:5060".into());
+    let bob = with(contact(BOB, "", 5001), |to| {
+        (to.dest, to.via) = (Dest::Conn(ConnId(4)), "SIP/2.0/TCP 127.0.0.1:5060".into());
+    });
     w.reach(BOB, vec![bob]);
     w.alice("one");
     w.pass_ms(31_990);
@@ -54,14 +55,15 @@ fn over_a_stream_it_is_sent_once() {
 #[test]
 fn keep_alives_go_to_datagram_contacts_behind_nat_alone() {
     let mut w = World::team();
-    let nat = |port| imcd::chat::render::Contact { keepalive: true, ..contact(BOB, "", port) };
-    let mut stream = nat(5003);
-    (stream.dest, stream.via) = (Dest::Conn(ConnId(4)), "SIP/2.0/TCP 127.0.0.1:5060".into());
+    let nat = |port| with(contact(BOB, "", port), |to| to.keepalive = true);
+    let stream = with(nat(5003), |to| {
+        (to.dest, to.via) = (Dest::Conn(ConnId(4)), "SIP/2.0/TCP 127.0.0.1:5060".into());
+    });
     w.reach(BOB, vec![nat(5001), contact(BOB, "", 5002), stream]);
     w.pass_s(101);
     let seconds: Vec<u64> = w.keepalives.iter().map(|(at, _)| at.as_secs()).collect();
     assert_eq!(seconds, [25, 50, 75, 100]);
-    assert!(w.keepalives.iter().all(|(_, to)| *to == nat(5001).dest));
+    assert!(w.keepalives.iter().all(|(_, to)| Some(*to) == nat(5001).dest()));
     // Also while it is away, and no longer when it is gone.
     w.alice("one");
     w.pass_s(100);

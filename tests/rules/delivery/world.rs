@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use imcd::chat::dialect::Dialect;
 use imcd::chat::ids::{Branch, Ids};
-use imcd::chat::render::Contact;
+use imcd::chat::render::{Contact, Target};
 use imcd::chat::shard::{Counters, Event, Input, Now, Outgoing, Page, Reach, Reply, Settings, Shard};
 use imcd::config::Prefix;
 use imcd::sip::transaction::Timers;
@@ -58,6 +58,16 @@ pub fn contact(who: (AccountId, &str), device: &str, port: u16) -> Contact {
         key,
         device: device.into(),
         aor: Aor::new(who.1, "example.org").unwrap(),
+        targets: [target(who, port)].into(),
+        is_route: false,
+        by_name: false,
+        takes: Arc::default(),
+    }
+}
+
+/// A place on UDP where a contact is.
+pub fn target(who: (AccountId, &str), port: u16) -> Target {
+    Target {
         uri: format!("sip:{}@127.0.0.1:{port}", who.1).into(),
         to: format!("{}@example.org", who.1).into(),
         route: "".into(),
@@ -66,20 +76,27 @@ pub fn contact(who: (AccountId, &str), device: &str, port: u16) -> Contact {
         via: "SIP/2.0/UDP 127.0.0.1:5060".into(),
         stream: None,
         trusted: false,
-        is_route: false,
         keepalive: false,
-        takes: Arc::default(),
     }
+}
+
+/// The same contact with its first target changed.
+pub fn with(mut contact: Contact, change: impl FnOnce(&mut Target)) -> Contact {
+    let mut targets = contact.targets.to_vec();
+    change(&mut targets[0]);
+    contact.targets = targets.into();
+    contact
 }
 
 /// The way to an address through the proxy at `port`.
 pub fn route(who: (AccountId, &str), port: u16) -> Contact {
-    Contact {
-        uri: format!("sip:{}@example.org", who.1).into(),
-        source: None,
-        is_route: true,
-        ..contact(who, "route", port)
-    }
+    let targets = [hop(who, port)].into();
+    Contact { is_route: true, targets, ..contact(who, "route", port) }
+}
+
+/// A next hop towards an address.
+pub fn hop(who: (AccountId, &str), port: u16) -> Target {
+    Target { uri: format!("sip:{}@example.org", who.1).into(), source: None, ..target(who, port) }
 }
 
 /// When pages are answered.
@@ -267,13 +284,17 @@ impl World {
         let stays = |sent: &Sent| {
             let ours = sent.uri.starts_with(&format!("sip:{}@", who.1));
             !ours
-                || contacts.iter().any(|c| *c.uri == *sent.uri && (c.dest == sent.dest || c.stream.is_some()))
+                || contacts.iter().any(|c| c.by_name)
+                || contacts
+                    .iter()
+                    .flat_map(|c| c.targets.iter())
+                    .any(|to| *to.uri == *sent.uri && (to.dest == sent.dest || to.stream.is_some()))
         };
         self.open.retain(|_, (sent, _)| stays(sent));
         let of_account = self.disk.iter().filter(|((account, _), _)| *account == who.0);
         let positions: Vec<(DeviceKey, Seq)> = of_account.map(|((_, d), p)| (d.clone(), *p)).collect();
         let furthest = positions.iter().map(|(_, p)| *p).max().unwrap_or_default();
-        let has_port = |c: &&Contact| ports.iter().any(|port| c.source == Some(address(*port)));
+        let has_port = |c: &&Contact| ports.iter().any(|port| c.is_at(address(*port)));
         let fresh = contacts.iter().filter(has_port).map(|c| c.key.clone()).collect();
         self.input(Input::Reach(Box::new(Reach { account: who.0, contacts, positions, furthest, fresh })));
     }

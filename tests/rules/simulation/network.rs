@@ -110,7 +110,7 @@ impl Network {
             shard: Shard::new(settings, start, seed, Seq(0)),
             log,
             oracle: Oracle::default(),
-            by_uri: phones.iter().enumerate().map(|(i, p)| (p.contact().uri.into(), i)).collect(),
+            by_uri: phones.iter().enumerate().map(|(i, p)| (p.uri(), i)).collect(),
             phones,
             accounts,
             rooms: dice.roll(1, 3),
@@ -280,7 +280,7 @@ impl Network {
             Next::Announce(news) => self.input(Input::Announce(Arc::new(news))),
             Next::Reach(account, phones, gone, reach) => {
                 for phone in gone {
-                    let uri = self.phones[phone].contact().uri;
+                    let uri = self.phones[phone].uri();
                     self.oracle.left(phone, &uri);
                     // What is on the wire to a phone that goes does not wait for it to come again.
                     self.agenda.retain(|_, next| !matches!(next, Next::Arrive(sent) if *sent.uri == *uri));
@@ -389,8 +389,8 @@ impl Network {
             }
             88..=90 => self.proxy_down = !self.proxy_down,
             91..=93 => {
-                let (account, source) = (self.phones[phone].account.0, self.phones[phone].contact().source);
-                if let Some(source) = source {
+                let account = self.phones[phone].account.0;
+                if let Some(source) = self.phones[phone].contact().targets[0].source {
                     self.input(Input::Alive { account, source });
                 }
             }

@@ -8,7 +8,7 @@ use imcd::types::AccountId;
 
 use super::Dice;
 use crate::delivery::judge::Sent;
-use crate::delivery::world::{address, contact, route};
+use crate::delivery::world::{address, contact, route, with};
 
 /// How a phone behaves at present.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -85,7 +85,11 @@ impl Phone {
             return route(self.account, self.port);
         }
         let stream = self.stream.then(|| (address(self.port), Arc::from("SIP/2.0/TCP 127.0.0.1:5060")));
-        Contact { stream, ..contact(self.account, self.device, self.port) }
+        with(contact(self.account, self.device, self.port), |to| to.stream = stream)
+    }
+
+    pub fn uri(&self) -> String {
+        self.contact().targets[0].uri.to_string()
     }
 
     pub fn any_mode(&self, dice: &mut Dice) -> Mode {
