@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes sure that the programs the tests talk to are there: real SIP phones, a SIP tester, strace.
+# Makes sure that the programs the tests talk to are there: real SIP phones, a SIP tester, strace, a schema validator.
 #
 #   tools/test-peers.sh           install what is missing, where that is allowed (root or passwordless sudo, and apt)
 #   tools/test-peers.sh --check   only say what is missing; exit 1 if anything is
@@ -9,7 +9,7 @@
 set -eu
 
 # program : Debian package
-peers='sipp:sip-tester baresip:baresip-core linphonec:linphone-cli strace:strace kamailio:kamailio'
+peers='sipp:sip-tester baresip:baresip-core linphonec:linphone-cli strace:strace kamailio:kamailio xmllint:libxml2-utils'
 
 missing_packages() {
     for peer in $peers; do

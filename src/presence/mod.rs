@@ -3,6 +3,8 @@
 //! Presence is not in the log: what *is* replaces what was. Prevents that a watcher is told what is no longer true.
 //! Never decides who may see whom: that is the roster's, a floor above.
 
+pub mod xml;
+
 /// A person's state, in rising order of precedence: the greatest of his devices is his (spec §6).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub enum State {

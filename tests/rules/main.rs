@@ -11,6 +11,7 @@ mod habits;
 mod hostile;
 mod imcctl;
 mod net;
+mod presence;
 mod registration;
 mod rig;
 mod scenario;
