@@ -304,12 +304,11 @@ impl Registrar {
         state.bindings.iter().rev().find_map(|binding| binding.name.clone())
     }
 
-    /// Drops all bindings of an account that goes.
+    /// Lets go of all bindings of an account that goes; on disk they go with it.
     pub async fn forget(&self, who: &Aor) -> Result<(), Fault> {
         let Some(known) = self.known(who) else { return Ok(()) };
         let _turn = known.gate.lock().await;
         let existing = self.current(who);
-        self.store.bind(who, Vec::new()).await?;
         let id = {
             let mut state = write(&known.state);
             state.bindings.clear();
@@ -319,7 +318,9 @@ impl Registrar {
         if let Some(id) = id.filter(|_| self.proxy.is_some()) {
             self.delivery.close(id).await;
         }
-        self.reach(who, &[])
+        self.reach(who, &[])?;
+        self.prune(who);
+        Ok(())
     }
 
     /// A contact said that it is not there: it is not used until it registers anew (spec §5.5).

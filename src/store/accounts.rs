@@ -203,7 +203,7 @@ impl Store {
     }
 
     /// Ends an account: credentials, bindings, devices and mailbox go. The address stays the author of what he
-    /// said, and a member where he is one. False: there was no such account.
+    /// said, and a member where he is one, until he is taken out. False: there was no such account.
     pub async fn remove_account(&self, who: &Aor) -> Result<bool, Fault> {
         let who = who.clone();
         self.write(move |turn| {

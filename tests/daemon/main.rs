@@ -11,6 +11,7 @@ mod archive;
 mod chat;
 mod commands;
 mod content;
+mod departures;
 mod direct;
 mod faults;
 mod fsync;
