@@ -12,6 +12,7 @@ mod chat;
 mod commands;
 mod content;
 mod departures;
+mod devices;
 mod direct;
 mod faults;
 mod fsync;
