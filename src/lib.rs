@@ -43,6 +43,7 @@
 //! | what is to be said later | [`chat::reminder`], said by [`service::reminders`] |
 //! | what waits, and who is told of its fate | [`service::offline`], [`service::receipts`], asked for as [`chat::imdn`] reads it |
 //! | what a phone's answer means | [`chat::outcome`] |
+//! | what becomes of a room when an account ends | [`chat::depart`] |
 //! | what members see of a message | [`chat::render`] |
 //! | a management command | a row in [`edge::control::table`] and a method of [`edge::control::Management`] |
 //! | a configuration key | [`config`] and `etc/imcd.toml` |

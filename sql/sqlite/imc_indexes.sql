@@ -5,3 +5,4 @@ CREATE INDEX IF NOT EXISTS {members}_imcd_room
 CREATE INDEX IF NOT EXISTS {rooms}_imcd_new ON {rooms} (id) WHERE conversation IS NULL;
 CREATE INDEX IF NOT EXISTS {members}_imcd_new ON {members} (id) WHERE account IS NULL;
 CREATE INDEX IF NOT EXISTS {members}_imcd_invited ON {members} (invited_at) WHERE invited_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS {members}_imcd_account ON {members} (account);

@@ -40,7 +40,7 @@ pub struct Ctx<'a> {
 }
 
 impl Ctx<'_> {
-    fn voice<'v>(&'v self, room: &'v Aor) -> Voice<'v> {
+    pub(super) fn voice<'v>(&'v self, room: &'v Aor) -> Voice<'v> {
         Voice { dialect: self.dialect, start: self.start, room }
     }
 }
@@ -195,7 +195,7 @@ pub fn give_up_invitation(room: &Room, who: &Aor, ctx: &Ctx<'_>) -> Option<Decis
     Some(Decision { changes: vec![drop_of(member, false)], entries: entries.into_iter().collect(), ..yes() })
 }
 
-fn yes() -> Decision {
+pub(super) fn yes() -> Decision {
     Decision { status: 202, ..Decision::default() }
 }
 
@@ -225,7 +225,7 @@ fn mailbox(ctx: &Ctx<'_>, room: &Aor, to: Aor, text: String) -> NewEntry {
     notice(ctx, Place::Mailbox(to), Some(room.clone()), text)
 }
 
-fn notice(ctx: &Ctx<'_>, place: Place, peer: Option<Aor>, text: String) -> NewEntry {
+pub(super) fn notice(ctx: &Ctx<'_>, place: Place, peer: Option<Aor>, text: String) -> NewEntry {
     NewEntry {
         place,
         kind: EntryKind::Notice,

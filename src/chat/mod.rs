@@ -5,6 +5,7 @@ pub mod command;
 pub mod content;
 pub mod convert;
 pub mod decide;
+pub mod depart;
 pub mod dialect;
 pub mod history;
 pub mod ids;

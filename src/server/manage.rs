@@ -3,11 +3,13 @@
 use std::sync::atomic::Ordering;
 
 use super::Server;
+use crate::chat::depart::Parted;
 use crate::chat::personal::BLOCKED_MAX;
 use crate::chat::settings::{self, KEYS, NoSuch, either};
 use crate::chat::shard::Counters;
 use crate::edge::control::{
-    AccountInfo, BlockedInfo, Denied, LetterInfo, Management, MemberInfo, RoomInfo, SettingInfo, Stat, Status,
+    AccountInfo, BlockedInfo, Denied, LetterInfo, Management, MemberInfo, RemovedInfo, RoomInfo, SettingInfo,
+    Stat, Status,
 };
 use crate::sip::digest::Ha1;
 use crate::sip::uri::canonical;
@@ -115,10 +117,24 @@ impl Management for Server {
         Ok(())
     }
 
-    async fn account_remove(&self, account: Aor) -> Result<(), Denied> {
+    async fn account_remove(&self, account: Aor) -> Result<RemovedInfo, Denied> {
         let account = self.ours(&account)?;
         self.registrar.forget(&account).await?;
-        if self.store.remove_account(&account).await? { Ok(()) } else { Err(missing("account", &account)) }
+        // First what lets him in: nobody joins again a room that he was just taken out of.
+        let was = self.store.remove_account(&account).await?;
+        let rooms = self.focus.leave_all(&account).await?;
+        if !was && rooms.is_empty() {
+            return Err(missing("account", &account));
+        }
+        let mut removed = RemovedInfo { account: account.to_string(), ..RemovedInfo::default() };
+        for (room, parted) in rooms {
+            match parted {
+                Parted::Left => removed.left += 1,
+                Parted::HandedOver(heir) => removed.handed_over.push(format!("{room} to {heir}")),
+                Parted::Destroyed => removed.destroyed.push(room.to_string()),
+            }
+        }
+        Ok(removed)
     }
 
     async fn account_passwd(&self, account: Aor, password: String) -> Result<(), Denied> {

@@ -213,11 +213,8 @@ impl Delivery {
     /// Closes all ways to an account whose next one may be on another shard, and waits until it is known how far
     /// they got: what one has delivered the other does not repeat.
     pub async fn close(&self, account: AccountId) {
-        let home = self.shard_of(account);
-        if home == 0 {
-            return;
-        }
-        for shard in [0, home] {
+        let home = Some(self.shard_of(account)).filter(|home| *home != 0);
+        for shard in std::iter::once(0).chain(home) {
             let (contacts, positions, fresh) = (Vec::new(), Vec::new(), Vec::new());
             let nothing = Reach { account, contacts, positions, furthest: Seq(0), fresh };
             (self.tell)(shard, Input::Reach(Box::new(nothing)));

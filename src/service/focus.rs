@@ -5,6 +5,7 @@
 //! his removal, and that anybody is left without an answer. Never holds a lock while it waits.
 
 mod archive;
+mod departures;
 mod invitations;
 mod reminders;
 mod words;

@@ -213,9 +213,27 @@ impl Registrar {
             return Ok(list);
         }
         let stored = list.iter().map(stored).collect();
-        let id = self.store.bind(who, stored).await.map_err(No::Fault)?;
-        let fresh: Vec<Arc<str>> =
-            list.iter().filter(|binding| binding.updated_at == now).map(key_of).collect();
+        let fresh = || list.iter().filter(|binding| binding.updated_at == now);
+        let seen = fresh().filter(|binding| binding.takes_messages()).map(Binding::device).collect();
+        let is_new = |binding: &Binding| existing.iter().all(|known| known.device() != binding.device());
+        // Where a device starts that comes now must be known before it is written.
+        if let Some(account) = self.store.account(who).map_err(No::Fault)? {
+            if self.proxy.is_some() && existing.is_empty() != list.is_empty() {
+                self.delivery.close(account.id).await;
+            } else if fresh().any(is_new) {
+                self.delivery.settled(account.id).await;
+            }
+        }
+        let id = match self.store.bind(who, stored, seen).await {
+            Ok(id) => id,
+            Err(fault) => {
+                if let Err(fault) = self.retry(who) {
+                    warn!(account = %who, %fault, "cannot tell delivery that nothing has changed");
+                }
+                return Err(No::Fault(fault));
+            }
+        };
+        let fresh: Vec<Arc<str>> = fresh().map(key_of).collect();
         {
             let mut state = write(&known.state);
             state.id = Some(id);
@@ -226,9 +244,6 @@ impl Registrar {
         }
         self.by_id.insert(id, who.clone());
         self.watch_flows(who, &existing, &list);
-        if self.proxy.is_some() && existing.is_empty() != list.is_empty() {
-            self.delivery.close(id).await;
-        }
         if let Err(fault) = self.reach(who, &fresh) {
             warn!(account = %who, %fault, "registered, but delivery does not know it yet");
         }
@@ -304,12 +319,11 @@ impl Registrar {
         state.bindings.iter().rev().find_map(|binding| binding.name.clone())
     }
 
-    /// Drops all bindings of an account that goes.
+    /// Lets go of all bindings of an account that goes; on disk they go with it.
     pub async fn forget(&self, who: &Aor) -> Result<(), Fault> {
         let Some(known) = self.known(who) else { return Ok(()) };
         let _turn = known.gate.lock().await;
         let existing = self.current(who);
-        self.store.bind(who, Vec::new()).await?;
         let id = {
             let mut state = write(&known.state);
             state.bindings.clear();
@@ -319,7 +333,9 @@ impl Registrar {
         if let Some(id) = id.filter(|_| self.proxy.is_some()) {
             self.delivery.close(id).await;
         }
-        self.reach(who, &[])
+        self.reach(who, &[])?;
+        self.prune(who);
+        Ok(())
     }
 
     /// A contact said that it is not there: it is not used until it registers anew (spec §5.5).

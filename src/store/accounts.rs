@@ -203,7 +203,7 @@ impl Store {
     }
 
     /// Ends an account: credentials, bindings, devices and mailbox go. The address stays the author of what he
-    /// said, and a member where he is one. False: there was no such account.
+    /// said, and a member where he is one, until he is taken out. False: there was no such account.
     pub async fn remove_account(&self, who: &Aor) -> Result<bool, Fault> {
         let who = who.clone();
         self.write(move |turn| {
@@ -255,8 +255,14 @@ impl Store {
         })
     }
 
-    /// Replaces the bindings of an account by this whole list. Makes the account if there is none.
-    pub async fn bind(&self, who: &Aor, bindings: Vec<StoredBinding>) -> Result<AccountId, Fault> {
+    /// Replaces the bindings of an account by this whole list. Makes the account if there is none. `seen`: devices
+    /// that have just shown that they are there and take messages.
+    pub async fn bind(
+        &self,
+        who: &Aor,
+        bindings: Vec<StoredBinding>,
+        seen: Vec<DeviceKey>,
+    ) -> Result<AccountId, Fault> {
         let who = who.clone();
         self.write(move |turn| {
             let id = turn.registered(&who)?;
@@ -267,6 +273,7 @@ impl Store {
             for binding in bindings {
                 insert.execute(params![id.0, binding.key, binding.data, binding.expires_at])?;
             }
+            turn.devices_seen(id, &seen)?;
             Ok(id)
         })
         .await
@@ -337,6 +344,10 @@ impl Store {
             Ok(Some(View { base, devices, spans }))
         })?;
         let mut view = found.ok_or_else(|| Fault::Internal(format!("there is no account {}", id.0)))?;
+        // Those that are to be forgotten are so whether or not the trimmer has come by.
+        let forgotten = self.0.shared.unseen_since(super::now_ms());
+        let gone = view.devices.extract_if(.., |(.., seen)| *seen <= forgotten);
+        view.base = gone.map(|(_, position, _)| position).fold(view.base, Seq::max);
         for (key, position) in unwritten {
             match view.devices.iter_mut().find(|(known, ..)| *known == key) {
                 Some((_, known, _)) => *known = position.max(*known),
@@ -367,6 +378,24 @@ impl Turn<'_> {
         Ok(known.id)
     }
 
+    /// A device that is new, or was forgotten, starts where the account's furthest is. This is durable before anything
+    /// is said to it: after a crash it would be new once more, and start behind what only others have taken.
+    fn devices_seen(&mut self, id: AccountId, seen: &[DeviceKey]) -> rusqlite::Result<()> {
+        let unwritten = self.shared.positions().of(id).map(|(_, seq)| seq.0).max().unwrap_or(0);
+        let mut put = self.conn.prepare_cached(
+            "INSERT INTO device (account, instance, position, seen)
+             SELECT id, ?2, max(?3, base, coalesce((SELECT max(position) FROM device WHERE account = ?1), 0)), ?4
+                FROM account WHERE id = ?1
+             ON CONFLICT (account, instance) DO UPDATE SET
+                position = CASE WHEN seen <= ?5 THEN excluded.position ELSE position END,
+                seen = max(seen, excluded.seen)",
+        )?;
+        for device in seen {
+            put.execute(params![id.0, &**device, unwritten, self.now, self.shared.unseen_since(self.now)])?;
+        }
+        Ok(())
+    }
+
     pub(super) fn forget_device(&mut self, id: AccountId, device: &str) -> rusqlite::Result<()> {
         // Not written yet, and not to be written afterwards, which would make the device again.
         let mut positions = self.shared.positions();
@@ -394,6 +423,11 @@ impl Turn<'_> {
 }
 
 impl Shared {
+    /// A device that was last seen then, or before, is forgotten.
+    pub(super) fn unseen_since(&self, now: UnixMs) -> UnixMs {
+        now - self.options.device_keep.as_millis() as UnixMs
+    }
+
     pub(super) fn positions(&self) -> std::sync::MutexGuard<'_, Positions> {
         self.positions.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -13,7 +13,7 @@ use super::schema::Tables;
 use super::turn::{Draft, face_of};
 use super::{Shared, Store, now_ms};
 use crate::refusal::Fault;
-use crate::types::{Aor, ConvId, Member, Room, UnixMs, member_flag, room_flag};
+use crate::types::{AccountId, Aor, ConvId, Member, Room, UnixMs, member_flag, room_flag};
 
 /// A room that nobody asked for this long leaves the cache, in ms.
 const IDLE: UnixMs = 600_000;
@@ -42,6 +42,7 @@ pub(super) struct Statements {
     find_room: String,
     members: String,
     list: String,
+    listed_in: String,
     pub(super) insert_room: String,
     pub(super) delete_room: String,
     pub(super) insert_member: String,
@@ -80,6 +81,8 @@ impl Statements {
                            AND m.username = ?2 COLLATE NOCASE AND m.domain = ?3 COLLATE NOCASE))
                  ORDER BY r.id",
             ),
+            listed_in: tables
+                .fill("SELECT id, room FROM {members} WHERE account = ?1 AND id > ?2 ORDER BY id LIMIT ?3"),
             insert_room: tables
                 .fill("INSERT INTO {rooms} (name, domain, flag, conversation) VALUES (?1, ?2, ?3, ?4)"),
             delete_room: tables.fill("DELETE FROM {rooms} WHERE conversation = ?1"),
@@ -206,6 +209,27 @@ impl Store {
                 });
             }
             Ok(lines)
+        })
+    }
+
+    /// Rooms that an account is listed in, as a member or invited, in the order in which it came; `after` is the
+    /// place of the last one that was read, 0 at first. `None`: what a peer wrote can be no room's address.
+    pub fn listed_in(
+        &self,
+        id: AccountId,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<(i64, Option<Aor>)>, Fault> {
+        let shared = &self.0.shared;
+        shared.readers.ask(|conn| {
+            let mut statement = conn.prepare_cached(&shared.sql.listed_in)?;
+            let mut rows = statement.query((id.0, after, limit as i64))?;
+            let mut listed = Vec::new();
+            while let Some(row) = rows.next()? {
+                let room = row.get_ref(1)?.as_str()?.split_once(':');
+                listed.push((row.get(0)?, room.and_then(|(_, room)| Aor::parse(room))));
+            }
+            Ok(listed)
         })
     }
 

@@ -236,7 +236,7 @@ impl Turn<'_> {
         account: i64,
         key: &str,
     ) -> rusqlite::Result<Option<(i64, String)>> {
-        let unseen_since = now - self.shared.options.device_keep.as_millis() as i64;
+        let unseen_since = self.shared.unseen_since(now);
         let rows = self
             .conn
             .prepare_cached(

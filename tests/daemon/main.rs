@@ -11,6 +11,8 @@ mod archive;
 mod chat;
 mod commands;
 mod content;
+mod departures;
+mod devices;
 mod direct;
 mod faults;
 mod fsync;

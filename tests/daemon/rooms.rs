@@ -201,25 +201,6 @@ fn neither_a_room_nor_the_manager_can_be_registered_or_speak() {
 }
 
 #[test]
-fn an_account_that_goes_leaves_its_rooms_in_order() {
-    let daemon = Setup::new().digest().start();
-    for name in ["alice", "bob", "carol"] {
-        daemon.account(name, "secret");
-    }
-    let (alice, bob, carol) = (daemon.udp("alice"), daemon.udp("bob"), daemon.udp("carol"));
-    room("team", &alice, &[&bob, &carol]);
-    for gone in ["alice", "bob"] {
-        let removed = daemon.imcctl(&["account", "remove", gone]);
-        assert!(removed.status.success(), "{removed:?}");
-    }
-    assert_eq!(alice.say("team", "am I still here?").status(), 401);
-    carol.expect(202, "team", "the room goes on");
-    carol.expect(202, "team", "#members");
-    carol.hears_that("the members", |m| m.text().starts_with("Members:\n*[alice]"));
-    daemon.must_be_alive();
-}
-
-#[test]
 fn management_shows_rooms_and_members() {
     let daemon = Daemon::open();
     let (alice, bob, carol) = (daemon.udp("alice"), daemon.udp("bob"), daemon.udp("carol"));

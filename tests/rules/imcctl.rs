@@ -75,8 +75,10 @@ fn an_object_is_shown_line_by_line() {
         run(&["members", "team"], json!({"result": [{"user": "a@b", "role": "owner"}]}), None);
     assert_eq!((&request["method"], &request["params"]), (&json!("member.list"), &json!({"room": "team"})));
     assert_eq!(out, "USER  ROLE\na@b   owner\n");
-    let (_, (out, ..)) = run(&["account", "remove", "a@b"], json!({"result": {"account": "a@b"}}), None);
-    assert_eq!(out, "account  a@b\n");
+    let removed =
+        json!({"account": "a@b", "left": 2, "handed_over": ["x@b to c@b"], "destroyed": ["y@b", "z@b"]});
+    let (_, (out, ..)) = run(&["account", "remove", "a@b"], json!({ "result": removed }), None);
+    assert_eq!(out, "account      a@b\nleft         2\nhanded_over  x@b to c@b\ndestroyed    y@b, z@b\n");
     let (_, (out, ..)) = run(&["server", "version"], json!({"result": "imcd 9"}), None);
     assert_eq!(out, "imcd 9\n");
 }

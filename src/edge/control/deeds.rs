@@ -94,6 +94,18 @@ pub struct LetterInfo {
     pub bytes: usize,
 }
 
+/// What became of the rooms of an account that was removed.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct RemovedInfo {
+    pub account: String,
+    /// Rooms that it just left.
+    pub left: usize,
+    /// Rooms that it owned: `team@example.org to bob@example.org`.
+    pub handed_over: Vec<String>,
+    /// Rooms that it owned, and that nobody else belonged to.
+    pub destroyed: Vec<String>,
+}
+
 /// How the daemon is.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Status {
@@ -130,8 +142,9 @@ pub trait Management: Send + Sync + 'static {
         account: Aor,
         password: Option<String>,
     ) -> impl Future<Output = Result<(), Denied>> + Send;
-    /// The account's credentials, bindings and mailbox go.
-    fn account_remove(&self, account: Aor) -> impl Future<Output = Result<(), Denied>> + Send;
+    /// The account's credentials, bindings and mailbox go, and it leaves its rooms. What was interrupted is gone on
+    /// with when it is asked again.
+    fn account_remove(&self, account: Aor) -> impl Future<Output = Result<RemovedInfo, Denied>> + Send;
     fn account_passwd(
         &self,
         account: Aor,

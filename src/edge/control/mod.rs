@@ -10,7 +10,8 @@ mod socket;
 pub mod table;
 
 pub use deeds::{
-    AccountInfo, BlockedInfo, Denied, LetterInfo, Management, MemberInfo, RoomInfo, SettingInfo, Stat, Status,
+    AccountInfo, BlockedInfo, Denied, LetterInfo, Management, MemberInfo, RemovedInfo, RoomInfo, SettingInfo,
+    Stat, Status,
 };
 pub use socket::{ControlSocket, SocketLimits};
 

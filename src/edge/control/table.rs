@@ -114,9 +114,9 @@ pub const COMMANDS: &[Command] = &[
         name: "account.remove",
         short: "",
         args: &[need("account", Kind::Address)],
-        help: "remove an account with its contacts and what waits for it",
+        help: "remove an account with its contacts and what waits for it, and take it out of its rooms",
         right: Right::Manage,
-        columns: &["account"],
+        columns: &["account", "left", "handed_over", "destroyed"],
         deed: Deed::AccountRemove,
     },
     Command {
@@ -395,9 +395,10 @@ pub async fn perform<M: Management>(
             Ok(json!({ "account": account.as_str() }))
         }
         Deed::AccountRemove => {
-            let account = aor(0)?;
-            management.account_remove(account.clone()).await?;
-            Ok(json!({ "account": account.as_str() }))
+            let mut removed = management.account_remove(aor(0)?).await?;
+            removed.handed_over.sort_unstable();
+            removed.destroyed.sort_unstable();
+            Ok(plain(&removed))
         }
         Deed::AccountPasswd => {
             let account = aor(0)?;

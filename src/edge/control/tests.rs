@@ -32,14 +32,14 @@ impl Management for Fake {
         accounts.push((account.to_string(), password));
         Ok(())
     }
-    async fn account_remove(&self, account: Aor) -> Result<(), Denied> {
+    async fn account_remove(&self, account: Aor) -> Result<RemovedInfo, Denied> {
         let mut accounts = self.accounts.lock().unwrap();
         let before = accounts.len();
         accounts.retain(|(a, _)| a != account.as_str());
         if accounts.len() == before {
             return Err(Denied::NotFound(format!("no account {account}")));
         }
-        Ok(())
+        Ok(RemovedInfo { account: account.to_string(), ..RemovedInfo::default() })
     }
     async fn account_passwd(&self, _: Aor, _: String) -> Result<(), Denied> {
         Err(Denied::Fault(Fault::Unavailable("the disk /dev/secret is full".into())))

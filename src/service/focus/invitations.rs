@@ -7,10 +7,10 @@ use std::sync::{Arc, PoisonError};
 
 use tracing::warn;
 
-use super::{Focus, JUDGEMENTS};
-use crate::chat::decide::{self, Ctx, WhoMayCreate};
+use super::Focus;
+use crate::chat::decide::{self, Ctx};
 use crate::refusal::Fault;
-use crate::types::{AccountId, Aor, Commit, Committed, RoomStep, Seq};
+use crate::types::{AccountId, Aor, Room, Seq};
 
 impl Focus {
     /// Withdraws invitations that nobody answered while they lived, and tells who invited.
@@ -55,35 +55,7 @@ impl Focus {
     }
 
     async fn give_up_invitation(&self, address: &Aor, who: &Aor) -> Result<(), Fault> {
-        let rules = self.rules();
-        for _ in 0..JUDGEMENTS {
-            let Some(cell) = self.room(address)? else { return Ok(()) };
-            let now = self.clock.wall();
-            let ctx = Ctx {
-                dialect: self.dialect,
-                start: &self.start,
-                create_on_join: false,
-                check_on_create: false,
-                who_may_create: WhoMayCreate::Admins,
-                member_max: rules.member_max,
-                now,
-                expires: now + i64::from(rules.expire_time) * 1000,
-                hops: 70,
-                headers: rules.extra_hdrs.clone(),
-                served: &|_| true,
-            };
-            let (decision, step) = {
-                let room = cell.read().unwrap_or_else(PoisonError::into_inner);
-                let Some(decision) = decide::give_up_invitation(&room, who, &ctx) else { return Ok(()) };
-                let changes = decision.changes.clone();
-                (decision, RoomStep { address: room.address.clone(), version: room.version, changes })
-            };
-            let commit = Commit { room: Some(step), entries: decision.entries, accepted: None };
-            match self.store.commit(commit).await? {
-                Committed::Stale => continue,
-                _ => return Ok(()),
-            }
-        }
-        Ok(())
+        let judge = |room: &Room, ctx: &Ctx<'_>| Some((decide::give_up_invitation(room, who, ctx)?, ()));
+        self.unasked(address, judge).await.map(|_| ())
     }
 }

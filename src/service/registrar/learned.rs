@@ -55,7 +55,7 @@ impl Registrar {
             state.bindings.iter().map(stored).collect()
         };
         // Lost, it is learned again.
-        let told = self.store.bind(who, list).await.map(drop).and_then(|()| self.reach(who, &[]));
+        let told = self.store.bind(who, list, Vec::new()).await.map(drop).and_then(|()| self.reach(who, &[]));
         if let Err(fault) = told {
             warn!(account = %who, %fault, "what a phone takes is not kept");
         }

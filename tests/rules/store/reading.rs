@@ -182,9 +182,9 @@ async fn accounts_keep_their_spelling_their_credentials_and_their_bindings() {
     assert!(found.registered);
 
     let bound = |key: &str, expires_at| StoredBinding { key: key.into(), data: "{}".into(), expires_at };
-    store.bind(&aor("alice"), vec![bound("a", NOW + 1), bound("b", NOW + 2)]).await.unwrap();
-    let bob = store.bind(&aor("bob"), vec![bound("c", NOW)]).await.unwrap();
-    store.bind(&aor("alice"), vec![bound("b", NOW + 9)]).await.unwrap();
+    store.bind(&aor("alice"), vec![bound("a", NOW + 1), bound("b", NOW + 2)], vec![]).await.unwrap();
+    let bob = store.bind(&aor("bob"), vec![bound("c", NOW)], vec![]).await.unwrap();
+    store.bind(&aor("alice"), vec![bound("b", NOW + 9)], vec![]).await.unwrap();
     assert_eq!(store.bindings(&aor("alice")).unwrap(), [bound("b", NOW + 9)]);
     drop(store);
     let store = Store::open(options(dir.path())).unwrap();
@@ -205,7 +205,7 @@ async fn somebody_who_is_only_a_member_is_no_account() {
     room(&store, "team", &["alice"]).await;
     assert!(!store.account(&aor("alice")).unwrap().unwrap().registered);
     assert!(store.accounts(None).unwrap().is_empty());
-    store.bind(&aor("alice"), vec![]).await.unwrap();
+    store.bind(&aor("alice"), vec![], vec![]).await.unwrap();
     assert!(store.account(&aor("alice")).unwrap().unwrap().registered);
 }
 

@@ -48,7 +48,7 @@ async fn trimming_forgets_old_devices_bindings_and_ended_rooms() {
     // Devices are seen by the wall clock.
     let seen = store.view(id).unwrap().devices[0].2;
     let bound = |key: &str, expires_at| StoredBinding { key: key.into(), data: "{}".into(), expires_at };
-    store.bind(&aor("alice"), vec![bound("old", seen), bound("new", seen + DAY)]).await.unwrap();
+    store.bind(&aor("alice"), vec![bound("old", seen), bound("new", seen + DAY)], vec![]).await.unwrap();
     room(&store, "team", &["alice"]).await;
     let end = NewEntry { at: seen, expires: seen + 3 * DAY, ..notice("end") };
     done(&store, step("team", 1, vec![RoomChange::Destroy], vec![end])).await;
@@ -170,4 +170,41 @@ async fn letters_of_those_who_keep_none_go_with_their_delivery() {
     assert_eq!(kept(&dir, &store, "alice").len(), 1190);
     trim(&store, NOW + 4 * DAY).await;
     assert_eq!(kept(&dir, &store, "alice"), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_device_that_registers_is_not_forgotten_and_one_that_is_due_needs_no_trimmer() {
+    let (dir, store) = fresh();
+    let id = store.put_account(&aor("alice"), None).await.unwrap();
+    store.positions(vec![(id, "urn:a".into(), Seq(3)), (id, "urn:b".into(), Seq(5))]);
+    store.flush().await;
+    let pass = |device: &str, time: i64| {
+        let sql = "UPDATE device SET seen = seen - ?2 WHERE instance = ?1";
+        assert_eq!(raw(&dir).execute(sql, (device, time)).unwrap(), 1);
+    };
+    let known = || -> Vec<(String, i64)> {
+        let devices = store.view(id).unwrap().devices;
+        devices.iter().map(|(key, position, _)| (key.to_string(), position.0)).collect()
+    };
+    // It has nothing to take, but it is there.
+    for _ in 0..3 {
+        pass("urn:a", 2 * DAY);
+        store.bind(&aor("alice"), vec![], vec!["urn:a".into(), "urn:new".into()]).await.unwrap();
+    }
+    let at = |device: &str, position| (device.to_string(), position);
+    assert_eq!(
+        known(),
+        [at("urn:a", 3), at("urn:b", 5), at("urn:new", 5)],
+        "a new one starts at the furthest"
+    );
+    pass("urn:b", 4 * DAY);
+    pass("urn:new", 4 * DAY);
+    assert_eq!(known(), [at("urn:a", 3)]);
+    assert_eq!(store.view(id).unwrap().base, Seq(5), "nobody falls behind it");
+    store.positions(vec![(id, "urn:a".into(), Seq(9))]);
+    store.bind(&aor("alice"), vec![], vec!["urn:b".into()]).await.unwrap();
+    assert_eq!(known(), [at("urn:a", 9), at("urn:b", 9)], "it is as new");
+    // What the other one took and nobody has written yet counts too, as it does after a crash.
+    trim(&store, store.view(id).unwrap().devices[0].2).await;
+    assert_eq!(known(), [at("urn:a", 9), at("urn:b", 9)]);
 }
