@@ -1,21 +1,23 @@
 //! The whole: builds everything, starts, reloads, drains. Locks the data directory, so that two daemons never
 //! write one store.
 
+mod life;
+mod listen;
 mod manage;
 
 use std::fs::{File, OpenOptions};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, OnceLock, RwLock};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use nix::fcntl::{Flock, FlockArg};
-use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::{error, info, warn};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
 
+use self::life::{ctime, stop, upkeep, wait_for_stop};
+use self::listen::{bind, descriptors, our_side, raise_descriptor_limit};
 use crate::chat::ids::Ids;
 use crate::chat::shard::{Event, Input, Settings, Shard};
 use crate::config::{Config, ConfigError, Level, LogFormat};
@@ -24,7 +26,6 @@ use crate::edge::driver::{Driver, Gauges, House, Inbox, Mail, NewRequest, Served
 use crate::edge::tasks::Serving;
 use crate::edge::transport::tcp::Streams;
 use crate::edge::transport::udp::Faces;
-use crate::edge::transport::{local_towards, udp};
 use crate::edge::uas::Uas;
 use crate::refusal::Fault;
 use crate::service::clock::Clock;
@@ -43,14 +44,10 @@ use crate::sip::endpoint::{self, Endpoint, TxKey};
 use crate::sip::message::{Limits, Message};
 use crate::sip::transaction::Timers;
 use crate::store::{Options, Store};
-use crate::types::{AccountId, ConnId, DeviceKey, Flow, Seq, Transport, UnixMs};
+use crate::types::{AccountId, ConnId, DeviceKey, Flow, Seq};
 
-/// A stop takes no longer than this, whoever is still busy (spec §1).
-const STOP_WITHIN: Duration = Duration::from_secs(4);
 /// A knock at a private room is told to its members once in this time.
 const KNOCK_AGAIN: Duration = Duration::from_secs(60);
-/// Log entries and old answers are looked through this often.
-const TRIM_EVERY: Duration = Duration::from_secs(60);
 
 /// Reads the configuration again, for SIGHUP.
 pub type Reread = Box<dyn Fn() -> Result<(Config, Vec<String>), ConfigError> + Send + Sync>;
@@ -423,62 +420,6 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
     Ok(())
 }
 
-type Bound = (Vec<Vec<Option<std::net::UdpSocket>>>, Vec<(TcpListener, u16)>, Vec<Listening>);
-
-/// Binds all listeners: for each shard its UDP sockets by listener index, and the TCP listeners.
-fn bind(config: &Config, shards: usize) -> Result<Bound, Fault> {
-    let mut sockets: Vec<Vec<Option<std::net::UdpSocket>>> = (0..shards).map(|_| Vec::new()).collect();
-    let (mut streams, mut listening) = (Vec::new(), Vec::new());
-    for (index, listener) in config.sip.listen.iter().enumerate() {
-        let failed = |error| Fault::Internal(format!("cannot listen on {listener}: {error}"));
-        let address = match listener.transport {
-            Transport::Udp => {
-                let bound = udp::bind(listener.addr, shards).map_err(failed)?;
-                let address =
-                    bound.first().map(std::net::UdpSocket::local_addr).transpose().map_err(failed)?;
-                for (mine, socket) in sockets.iter_mut().zip(bound) {
-                    mine.push(Some(socket));
-                }
-                address.unwrap_or(listener.addr)
-            }
-            Transport::Tcp => {
-                let bound = tcp_listener(listener.addr).map_err(failed)?;
-                let address = bound.local_addr().map_err(failed)?;
-                streams.push((bound, index as u16));
-                for mine in &mut sockets {
-                    mine.push(None);
-                }
-                address
-            }
-        };
-        listening.push(Listening { transport: listener.transport, address });
-    }
-    Ok((sockets, streams, listening))
-}
-
-/// The address of ours that packets to `remote` leave from.
-fn our_side(remote: SocketAddr) -> IpAddr {
-    let any = if remote.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
-    local_towards(remote, SocketAddr::new(any, 0)).ip()
-}
-
-fn tcp_listener(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = socket2::Socket::new(
-        socket2::Domain::for_address(address),
-        socket2::Type::STREAM,
-        Some(socket2::Protocol::TCP),
-    )?;
-    // Connections of the daemon before us may linger on the port.
-    socket.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(1024)?;
-    TcpListener::from_std(socket.into())
-}
-
 fn open_store(config: &Config) -> Result<Store, Fault> {
     Store::open(Options {
         path: config.db_file(),
@@ -568,118 +509,4 @@ fn greet(server: &Server, config: &Config) {
     // Nobody may be reading: that is no reason to stop.
     let _ = std::io::Write::write_all(&mut std::io::stdout(), words.as_bytes());
     info!(version = env!("CARGO_PKG_VERSION"), auth = config.auth_required(), "started");
-}
-
-// ── life ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-async fn wait_for_stop(
-    server: &Server,
-    terminate: &mut Signal,
-    interrupt: &mut Signal,
-    hangup: &mut Signal,
-    reread: &Reread,
-    set_level: &SetLevel,
-) {
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return,
-            _ = interrupt.recv() => return,
-            _ = hangup.recv() => reload(server, reread, set_level),
-        }
-    }
-}
-
-fn reload(server: &Server, reread: &Reread, set_level: &SetLevel) {
-    let (fresh, warnings) = match reread() {
-        Ok(read) => read,
-        Err(error) => return error!("configuration not reloaded: {error}"),
-    };
-    for warning in warnings {
-        warn!("{warning}");
-    }
-    let mut config = server.config.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let (now, needs_restart) = config.reloaded(&fresh);
-    set_level(now.log.level);
-    *server.focus.rules.write().unwrap_or_else(std::sync::PoisonError::into_inner) =
-        Arc::new(Rules::new(&now));
-    server.delivery.set_room_max(now.offline.room_max);
-    server.delivery.set_copies(now.delivery.copy_to_sender);
-    server.delivery.tell_all(|| Input::Prefix(now.offline.prefix));
-    *config = now;
-    // Said when it is so: who reads it may rely on it.
-    for key in needs_restart {
-        warn!("{key} has changed and takes effect after a restart");
-    }
-    info!("configuration reloaded");
-}
-
-/// C's `ctime` without its line feed, in the server's time zone: `Fri Nov 20 21:52:16 2026`.
-fn ctime(at: UnixMs) -> String {
-    let at = jiff::Timestamp::from_millisecond(at).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-    at.to_zoned(jiff::tz::TimeZone::system()).strftime("%a %b %e %H:%M:%S %Y").to_string()
-}
-
-/// What has to be done now and then.
-async fn upkeep(server: Arc<Server>, clock: Clock) {
-    let mut second = tokio::time::interval(Duration::from_secs(1));
-    second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut trimmed = Instant::now();
-    loop {
-        second.tick().await;
-        server.registrar.expire().await;
-        server.focus.expire_invitations().await;
-        server.reminders.say_due(clock.wall()).await;
-        server.receipts.expire(clock.wall()).await;
-        if trimmed.elapsed() < TRIM_EVERY {
-            continue;
-        }
-        trimmed = Instant::now();
-        let now = clock.wall();
-        server.store.sweep(now);
-        trim(&server.store, now).await;
-    }
-}
-
-/// Walks through what may be removed, slice by slice, so that nobody waits long.
-async fn trim(store: &Store, now: UnixMs) {
-    loop {
-        match store.trim_slice(now).await {
-            Ok(true) => tokio::time::sleep(Duration::from_millis(50)).await,
-            Ok(false) => return,
-            Err(fault) => return warn!(%fault, "the log was not trimmed"),
-        }
-    }
-}
-
-/// Lets the shards hand in their positions, flushes the store.
-async fn stop(threads: Vec<JoinHandle<()>>, inboxes: &[Inbox], store: Store) {
-    for inbox in inboxes {
-        inbox.push(Mail::Stop);
-    }
-    let flushed = tokio::task::spawn_blocking(move || {
-        for thread in threads {
-            if thread.join().is_err() {
-                error!("a shard did not stop in order");
-            }
-        }
-        store.close();
-    });
-    match tokio::time::timeout(STOP_WITHIN, flushed).await {
-        Ok(_) => info!("stopped"),
-        Err(_) => error!("stopped without flushing: the store did not answer in time"),
-    }
-}
-
-fn descriptors() -> usize {
-    nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)
-        .map_or(1024, |(soft, _)| soft as usize)
-}
-
-/// A connection is a descriptor: as many as we may have.
-fn raise_descriptor_limit() {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        // Refused: then there are fewer.
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
-    }
 }

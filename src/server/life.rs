@@ -1,0 +1,119 @@
+//! The daemon's life after its start: what is done now and then, a new configuration, the end.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::Signal;
+use tracing::{error, info, warn};
+
+use super::{Reread, Server, SetLevel};
+use crate::chat::shard::Input;
+use crate::edge::driver::{Inbox, Mail};
+use crate::service::clock::Clock;
+use crate::service::focus::Rules;
+use crate::store::Store;
+use crate::types::UnixMs;
+
+/// A stop takes no longer than this, whoever is still busy (spec §1).
+const STOP_WITHIN: Duration = Duration::from_secs(4);
+/// Log entries and old answers are looked through this often.
+const TRIM_EVERY: Duration = Duration::from_secs(60);
+
+pub(super) async fn wait_for_stop(
+    server: &Server,
+    terminate: &mut Signal,
+    interrupt: &mut Signal,
+    hangup: &mut Signal,
+    reread: &Reread,
+    set_level: &SetLevel,
+) {
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return,
+            _ = interrupt.recv() => return,
+            _ = hangup.recv() => reload(server, reread, set_level),
+        }
+    }
+}
+
+fn reload(server: &Server, reread: &Reread, set_level: &SetLevel) {
+    let (fresh, warnings) = match reread() {
+        Ok(read) => read,
+        Err(error) => return error!("configuration not reloaded: {error}"),
+    };
+    for warning in warnings {
+        warn!("{warning}");
+    }
+    let mut config = server.config.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let (now, needs_restart) = config.reloaded(&fresh);
+    set_level(now.log.level);
+    *server.focus.rules.write().unwrap_or_else(std::sync::PoisonError::into_inner) =
+        Arc::new(Rules::new(&now));
+    server.delivery.set_room_max(now.offline.room_max);
+    server.delivery.set_copies(now.delivery.copy_to_sender);
+    server.delivery.tell_all(|| Input::Prefix(now.offline.prefix));
+    *config = now;
+    // Said when it is so: who reads it may rely on it.
+    for key in needs_restart {
+        warn!("{key} has changed and takes effect after a restart");
+    }
+    info!("configuration reloaded");
+}
+
+/// C's `ctime` without its line feed, in the server's time zone: `Fri Nov 20 21:52:16 2026`.
+pub(super) fn ctime(at: UnixMs) -> String {
+    let at = jiff::Timestamp::from_millisecond(at).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    at.to_zoned(jiff::tz::TimeZone::system()).strftime("%a %b %e %H:%M:%S %Y").to_string()
+}
+
+/// What has to be done now and then.
+pub(super) async fn upkeep(server: Arc<Server>, clock: Clock) {
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut trimmed = Instant::now();
+    loop {
+        second.tick().await;
+        server.registrar.expire().await;
+        server.focus.expire_invitations().await;
+        server.reminders.say_due(clock.wall()).await;
+        server.receipts.expire(clock.wall()).await;
+        if trimmed.elapsed() < TRIM_EVERY {
+            continue;
+        }
+        trimmed = Instant::now();
+        let now = clock.wall();
+        server.store.sweep(now);
+        trim(&server.store, now).await;
+    }
+}
+
+/// Walks through what may be removed, slice by slice, so that nobody waits long.
+async fn trim(store: &Store, now: UnixMs) {
+    loop {
+        match store.trim_slice(now).await {
+            Ok(true) => tokio::time::sleep(Duration::from_millis(50)).await,
+            Ok(false) => return,
+            Err(fault) => return warn!(%fault, "the log was not trimmed"),
+        }
+    }
+}
+
+/// Lets the shards hand in their positions, flushes the store.
+pub(super) async fn stop(threads: Vec<JoinHandle<()>>, inboxes: &[Inbox], store: Store) {
+    for inbox in inboxes {
+        inbox.push(Mail::Stop);
+    }
+    let flushed = tokio::task::spawn_blocking(move || {
+        for thread in threads {
+            if thread.join().is_err() {
+                error!("a shard did not stop in order");
+            }
+        }
+        store.close();
+    });
+    match tokio::time::timeout(STOP_WITHIN, flushed).await {
+        Ok(_) => info!("stopped"),
+        Err(_) => error!("stopped without flushing: the store did not answer in time"),
+    }
+}
