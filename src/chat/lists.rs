@@ -84,7 +84,7 @@ pub fn read(content_type: Option<&str>, body: &[u8]) -> Result<Listed, NoList> {
 }
 
 /// The lists in a body that is a list or has some among its parts: those that say how they are meant, and say
-/// `recipient-list`, or do not say it (RFC 5367 §4).
+/// `recipient-list` (RFC 5367 §3), or do not say it.
 pub fn within<'a>(content_type: Option<&str>, body: &'a [u8]) -> Result<Vec<&'a [u8]>, NoList> {
     let given = content_type.ok_or(NoList::Malformed)?;
     if media(given) == LIST {

@@ -11,7 +11,7 @@ use crate::types::Aor;
 
 pub use crate::chat::lists::{LIST as MEDIA, NoList};
 
-/// The option tag (RFC 5367 §7).
+/// The option tag (RFC 5367 §9).
 pub const OPTION: &str = "recipient-list-subscribe";
 /// People on one list.
 pub const ENTRIES_MAX: usize = 1000;

@@ -22,12 +22,47 @@ pub enum Instance<'a> {
     Terminated(&'a str),
 }
 
+/// How the subscriber reads lists.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Dialect {
+    Rfc,
+    /// liblinphone, seen with 5.1: it looks for the very letters `Content-Id`, without brackets around the value, and
+    /// takes no list but under `Event: Presence`.
+    Linphone,
+}
+
+impl Dialect {
+    /// By the User-Agent of the SUBSCRIBE.
+    pub fn of(user_agent: Option<&str>) -> Dialect {
+        match user_agent {
+            Some(name) if name.to_ascii_lowercase().contains("linphone") => Dialect::Linphone,
+            _ => Dialect::Rfc,
+        }
+    }
+
+    /// The event type of a NOTIFY with a list of `presence`. Others have that of the SUBSCRIBE, letter by letter
+    /// (RFC 6665 §8.2.1).
+    pub fn event(self) -> &'static str {
+        match self {
+            Dialect::Rfc => "presence",
+            Dialect::Linphone => "Presence",
+        }
+    }
+
+    fn content_id(self, id: &str) -> String {
+        match self {
+            Dialect::Rfc => format!("Content-ID: <{id}>"),
+            Dialect::Linphone => format!("Content-Id: {id}"),
+        }
+    }
+}
+
 /// One line of the list. We are its only notifier: it has at most one instance.
 #[derive(Clone, Copy, Debug)]
 pub struct Resource<'a> {
     /// As the subscriber spelled it in his list: Linphone compares it letter by letter.
     pub uri: &'a str,
-    /// Only for lists that we keep: Linphone falls over a name for somebody whom its own list has not.
+    /// Only for lists that we keep: Linphone crashes on a name for somebody whom its own list has no longer.
     pub name: Option<&'a str>,
     /// Names the instance within the resource, the same for as long as the subscription lives.
     pub id: &'a str,
@@ -44,6 +79,7 @@ pub fn document(
     full: bool,
     resources: &[Resource<'_>],
     token: &str,
+    dialect: Dialect,
     out: &mut Vec<u8>,
 ) -> String {
     let mut token: String = token.chars().filter(char::is_ascii_alphanumeric).take(TOKEN_MAX).collect();
@@ -60,15 +96,18 @@ pub fn document(
     let boundary = boundary(&token, &parts);
     for (id, kind, body) in &parts {
         let head = format!(
-            "--{boundary}\r\nContent-Transfer-Encoding: binary\r\nContent-ID: <{id}>\r\nContent-Type: {}\r\n\r\n",
+            "--{boundary}\r\nContent-Transfer-Encoding: binary\r\n{}\r\nContent-Type: {}\r\n\r\n",
+            dialect.content_id(id),
             one_line(kind)
         );
         out.extend_from_slice(head.as_bytes());
         out.extend_from_slice(body);
         out.extend_from_slice(b"\r\n");
     }
+    // Nothing may follow: belle-sip compares with the end of the body. And no quotes, though others have them: it takes
+    // them for a part of the boundary, and Linphone crashes.
     out.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
-    format!("multipart/related;type=\"{MEDIA}\";start=\"<{}>\";boundary=\"{boundary}\"", parts[0].0)
+    format!("multipart/related;type=\"{MEDIA}\";start=\"<{}>\";boundary={boundary}", parts[0].0)
 }
 
 fn root(list_uri: &str, version: u32, full: bool, resources: &[Resource<'_>], token: &str) -> Vec<u8> {

@@ -1,4 +1,4 @@
-//! Lists as phones send them (RFC 5367 §4), and as they must not.
+//! Lists as phones send them (RFC 5367 §3), and as they must not.
 
 use proptest::prelude::*;
 

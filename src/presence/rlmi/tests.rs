@@ -48,7 +48,7 @@ fn l02_l04_every_reference_leads_to_a_part_of_its_own() {
         resource("sip:fred@x", None),
     ];
     let mut body = b"before".to_vec();
-    let kind = document("sip:alice+buddies@x", 7, false, &list, "k3J9", &mut body);
+    let kind = document("sip:alice+buddies@x", 7, false, &list, "k3J9", Dialect::Rfc, &mut body);
     let parts = parts(&kind, body.strip_prefix(b"before").unwrap());
     assert_eq!(
         String::from_utf8(parts[0].2.clone()).unwrap().lines().nth(1).unwrap(),
@@ -69,12 +69,26 @@ fn l02_l04_every_reference_leads_to_a_part_of_its_own() {
 #[test]
 fn an_empty_list_is_a_list() {
     let mut body = Vec::new();
-    let kind = document("sip:alice+work@x", 0, true, &[], "t", &mut body);
+    let kind = document("sip:alice+work@x", 0, true, &[], "t", Dialect::Rfc, &mut body);
     let parts = parts(&kind, &body);
     assert_eq!((parts.len(), parts[0].0.as_str()), (1, MEDIA));
     let root = parse(&parts[0].2).unwrap();
     assert_eq!((root.attribute("version"), root.attribute("fullState")), (Some("0"), Some("true")));
     assert_eq!(root.elements().count(), 0);
+}
+
+/// Seen with liblinphone 5.1: another spelling of any of these is not found, or ends the phone.
+#[test]
+fn linphone_gets_the_letters_it_looks_for() {
+    assert_eq!(Dialect::of(Some("Linphonec/5.1.65")).event(), "Presence");
+    assert_eq!(Dialect::of(Some("LinphoneAndroid/5.2")), Dialect::Linphone);
+    assert_eq!((Dialect::of(Some("baresip v1")), Dialect::of(None).event()), (Dialect::Rfc, "presence"));
+    let list = [resource("sip:bob@x", Some(Instance::Active("application/pidf+xml", b"<p/>")))];
+    let mut body = Vec::new();
+    let kind = document("sip:l@x", 0, true, &list, "t", Dialect::Linphone, &mut body);
+    let body = String::from_utf8(body).unwrap();
+    assert!(kind.ends_with(";boundary=bt") && body.ends_with("\r\n--bt--\r\n"), "{kind}\n{body}");
+    assert!(body.contains("\r\nContent-Id: 0@t\r\n") && body.contains(" cid=\"0@t\""), "{body}");
 }
 
 /// Even somebody who guessed the token cannot end a part.
@@ -83,8 +97,8 @@ fn no_part_ends_where_its_bytes_say_so() {
     let evil = b"--bt\r\nContent-Type: text/html\r\n\r\n--bt1--\r\n--bt2\r\n";
     let list = [resource("sip:bob@x", Some(Instance::Active("application/pidf+xml", evil)))];
     let mut body = Vec::new();
-    let kind = document("sip:l@x", 0, true, &list, "t", &mut body);
-    assert!(kind.ends_with("boundary=\"bt3\""), "{kind}");
+    let kind = document("sip:l@x", 0, true, &list, "t", Dialect::Rfc, &mut body);
+    assert!(kind.ends_with("boundary=bt3"), "{kind}");
     assert_eq!(parts(&kind, &body)[1].2, evil);
 }
 
@@ -93,7 +107,7 @@ fn a_token_or_a_type_cannot_end_a_line() {
     let list = [resource("sip:bob@x", Some(Instance::Active("text/plain\r\nEvil: 1", b"x")))];
     for token in ["a\r\nEvil: 1", "\"", "", &"a".repeat(999)] {
         let mut body = Vec::new();
-        let kind = document("sip:l@x", 0, true, &list, token, &mut body);
+        let kind = document("sip:l@x", 0, true, &list, token, Dialect::Rfc, &mut body);
         assert!(!kind.contains('\r') && kind.len() < 250, "{kind}");
         assert!(!String::from_utf8(body.clone()).unwrap().contains("\r\nEvil"));
         assert_eq!(parts(&kind, &body)[1].0, "application/octet-stream");
@@ -116,7 +130,7 @@ proptest! {
             .map(|body| Resource { name: Some(&uri), ..resource(&uri, instance(body)) })
             .collect();
         let mut out = Vec::new();
-        let kind = document(&uri, u32::MAX, true, &list, &token, &mut out);
+        let kind = document(&uri, u32::MAX, true, &list, &token, Dialect::Rfc, &mut out);
         let parts = parts(&kind, &out);
         prop_assert_eq!(parts.len(), bodies.len() + 1);
         let root = parse(&parts[0].2).unwrap();
