@@ -42,6 +42,7 @@
 //! | what a person asks of what was said | [`chat::recall`], how it is shown in [`chat::history`], looked up by [`store`] |
 //! | what is to be said later | [`chat::reminder`], said by [`service::reminders`] |
 //! | what waits, and who is told of its fate | [`service::offline`], [`service::receipts`], asked for as [`chat::imdn`] reads it |
+//! | what watchers of a room, a list or of watchers read | [`presence::conference`], [`presence::rlmi`], [`presence::winfo`] |
 //! | what a phone's answer means | [`chat::outcome`] |
 //! | what becomes of a room when an account ends | [`chat::depart`] |
 //! | what members see of a message | [`chat::render`] |

@@ -147,7 +147,7 @@ fn within_multipart(content_type: &str, body: &[u8], depth: usize, parts: &mut u
 }
 
 /// What lies between the delimiters, each of which begins a line (RFC 2046 §5.1.1).
-pub(super) fn between<'a>(body: &'a [u8], boundary: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+pub(super) fn between<'a>(body: &'a [u8], boundary: &[u8]) -> impl Iterator<Item = &'a [u8]> + use<'a> {
     let begins_line = move |at: &usize| *at == 0 || body[at - 1] == b'\n';
     let starts: Vec<usize> = memchr::memmem::find_iter(body, boundary).filter(begins_line).collect();
     let pairs: Vec<(usize, usize)> = starts

@@ -3,24 +3,21 @@
 //! Prevents that one request becomes a flood: lists are bounded, nothing is fetched, nobody gets two copies. Prevents
 //! that a blind copy shows (RFC 5364 §4). Never asks who may write to whom.
 
-use quick_xml::Reader;
 use quick_xml::escape::escape;
-use quick_xml::events::{BytesStart, Event};
 
 use super::convert::{Part, between, param};
 use super::phones::media;
 use crate::sip::uri::Uri;
 
+pub mod entries;
+
 /// The option tag (RFC 5365 §6).
 pub const OPTION: &str = "recipient-list-message";
 /// People on one list.
 pub const RECIPIENTS_MAX: usize = 100;
-/// Lists within lists (RFC 4826 §3.1).
-const DEPTH_MAX: usize = 4;
-/// Events of a list's XML that are read.
-const EVENTS_MAX: usize = 4096;
 const PARTS_MAX: usize = 16;
-const LIST: &str = "application/resource-lists+xml";
+/// Media type of a list (RFC 4826 §3.4).
+pub const LIST: &str = "application/resource-lists+xml";
 const BOUNDARY: &str = "imcd-recipient-list-history";
 
 /// How somebody stands on the list, the weightiest first (RFC 5364 §4.1.1).
@@ -74,7 +71,7 @@ pub fn read(content_type: Option<&str>, body: &[u8]) -> Result<Listed, NoList> {
         match Part::split(bytes).filter(is_list) {
             Some(part) => {
                 lists += 1;
-                entries(part.body, &mut recipients)?;
+                add(part.body, &mut recipients)?;
             }
             None => rest.push(bytes),
         }
@@ -86,65 +83,53 @@ pub fn read(content_type: Option<&str>, body: &[u8]) -> Result<Listed, NoList> {
     Ok(Listed { recipients, content_type, body })
 }
 
+/// The lists in a body that is a list or has some among its parts: those that say how they are meant, and say
+/// `recipient-list` (RFC 5367 §3), or do not say it.
+pub fn within<'a>(content_type: Option<&str>, body: &'a [u8]) -> Result<Vec<&'a [u8]>, NoList> {
+    let given = content_type.ok_or(NoList::Malformed)?;
+    if media(given) == LIST {
+        return Ok(vec![body]);
+    }
+    let boundary = param(given, "boundary").filter(|_| media(given).starts_with("multipart/"));
+    let delimiter = format!("--{}", boundary.filter(|text| !text.is_empty()).ok_or(NoList::Malformed)?);
+    let parts = between(body, delimiter.as_bytes()).take(PARTS_MAX).filter_map(Part::split);
+    let lists =
+        parts.filter(|part| is_list(part) || part.get("Content-Disposition").is_none() && has_list(part));
+    let lists: Vec<&[u8]> = lists.map(|part| part.body).collect();
+    if lists.is_empty() { Err(NoList::Malformed) } else { Ok(lists) }
+}
+
 fn is_list(part: &Part<'_>) -> bool {
     let disposition = part.get("Content-Disposition").unwrap_or_default();
     let disposition = disposition.split(';').next().unwrap_or_default().trim();
-    disposition.eq_ignore_ascii_case("recipient-list")
-        && part.get("Content-Type").is_some_and(|kind| media(&kind) == LIST)
+    disposition.eq_ignore_ascii_case("recipient-list") && has_list(part)
+}
+
+fn has_list(part: &Part<'_>) -> bool {
+    part.get("Content-Type").is_some_and(|kind| media(&kind) == LIST)
 }
 
 /// Adds the people of one list; whoever is there already keeps the weightier place (RFC 5364 §4).
-fn entries(xml: &[u8], recipients: &mut Vec<Recipient>) -> Result<(), NoList> {
-    let mut reader = Reader::from_str(std::str::from_utf8(xml).map_err(|_| NoList::Malformed)?);
-    let (mut depth, mut seen) = (0usize, false);
-    for _ in 0..EVENTS_MAX {
-        match reader.read_event().map_err(|_| NoList::Malformed)? {
-            // Entities are declared nowhere, references are not followed.
-            Event::DocType(_) => return Err(NoList::Malformed),
-            Event::Eof => return if seen && depth == 0 { Ok(()) } else { Err(NoList::Malformed) },
-            Event::Start(tag) => {
-                seen |= tag.local_name().as_ref() == "resource-lists";
-                depth += 1;
-                // The root, the lists, and an entry with what is in it.
-                if depth > DEPTH_MAX + 3 {
-                    return Err(NoList::TooLong);
-                }
-                entry(&tag, recipients)?;
-            }
-            Event::Empty(tag) => entry(&tag, recipients)?,
-            Event::End(_) => depth = depth.saturating_sub(1),
-            _ => {}
+fn add(list: &[u8], recipients: &mut Vec<Recipient>) -> Result<(), NoList> {
+    entries::each(list, RECIPIENTS_MAX, &mut |entry| {
+        let Some(uri) = address(&entry.uri) else { return Ok(()) };
+        let copy = match entry.copy_control.as_deref() {
+            Some("to") => Copy::To,
+            Some("cc") => Copy::Cc,
+            // Whoever is not said to be seen is not (RFC 5364 §4.1.1).
+            _ => Copy::Bcc,
+        };
+        if let Some(known) = recipients.iter_mut().find(|known| known.uri.eq_ignore_ascii_case(&uri)) {
+            known.copy = known.copy.min(copy);
+            known.anonymous |= entry.anonymous;
+            return Ok(());
         }
-    }
-    Err(NoList::TooLong)
-}
-
-fn entry(tag: &BytesStart<'_>, recipients: &mut Vec<Recipient>) -> Result<(), NoList> {
-    if tag.local_name().as_ref() != "entry" {
-        return Ok(());
-    }
-    let attribute = |wanted: &str| {
-        let found = tag.attributes().flatten().find(|a| a.key.local_name().as_ref() == wanted)?;
-        quick_xml::escape::unescape(&found.value).ok().map(|value| value.into_owned())
-    };
-    let Some(uri) = attribute("uri").and_then(|uri| address(&uri)) else { return Ok(()) };
-    let copy = match attribute("copyControl").as_deref() {
-        Some("to") => Copy::To,
-        Some("cc") => Copy::Cc,
-        // Whoever is not said to be seen is not (RFC 5364 §4.1.1).
-        _ => Copy::Bcc,
-    };
-    let anonymous = attribute("anonymize").is_some_and(|value| value == "true" || value == "1");
-    if let Some(known) = recipients.iter_mut().find(|known| known.uri.eq_ignore_ascii_case(&uri)) {
-        known.copy = known.copy.min(copy);
-        known.anonymous |= anonymous;
-        return Ok(());
-    }
-    if recipients.len() >= RECIPIENTS_MAX {
-        return Err(NoList::TooLong);
-    }
-    recipients.push(Recipient { uri, copy, anonymous });
-    Ok(())
+        if recipients.len() >= RECIPIENTS_MAX {
+            return Err(NoList::TooLong);
+        }
+        recipients.push(Recipient { uri, copy, anonymous: entry.anonymous });
+        Ok(())
+    })
 }
 
 /// `sip:user@host` of an entry: its method, parameters, headers and body say nothing here (RFC 5365 §7). One that

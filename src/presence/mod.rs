@@ -3,7 +3,15 @@
 //! Presence is not in the log: what *is* replaces what was. Prevents that a watcher is told what is no longer true.
 //! Never decides who may see whom: that is the roster's, a floor above.
 
+pub mod conference;
+pub mod lists;
+pub mod rlmi;
+pub mod summary;
+pub mod winfo;
 pub mod xml;
+
+/// Characters of a display name that documents carry.
+const NAME_MAX: usize = 128;
 
 /// A person's state, in rising order of precedence: the greatest of his devices is his (spec §6).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -55,6 +63,13 @@ pub enum Standing {
     Blocked,
     /// He was refused: his subscription ends.
     Rejected,
+}
+
+/// A display name as documents carry it: its beginning, if there is anything to see in it.
+fn shown(name: &str) -> Option<&str> {
+    let name = name.trim();
+    let end = name.char_indices().nth(NAME_MAX).map_or(name.len(), |(at, _)| at);
+    Some(&name[..end]).filter(|name| name.chars().any(|c| !c.is_control() && !c.is_whitespace()))
 }
 
 #[cfg(test)]
