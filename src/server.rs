@@ -8,7 +8,7 @@ mod manage;
 use std::fs::{File, OpenOptions};
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::{Arc, OnceLock, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -19,14 +19,18 @@ use tracing::{info, warn};
 use self::life::{ctime, stop, upkeep, wait_for_stop};
 use self::listen::{bind, descriptors, our_side, raise_descriptor_limit};
 use crate::chat::ids::Ids;
-use crate::chat::shard::{Event, Input, Settings, Shard};
+use crate::chat::shard::{Event, Input, Now, Settings, Shard};
 use crate::config::{Config, ConfigError, Level, LogFormat};
 use crate::edge::control::{ControlSocket, SocketLimits};
 use crate::edge::driver::{Driver, Gauges, House, Inbox, Mail, NewRequest, Served, StreamsToShards};
+use crate::edge::notifier::{Hears, Notifier};
 use crate::edge::tasks::Serving;
 use crate::edge::transport::tcp::Streams;
 use crate::edge::transport::udp::Faces;
 use crate::edge::uas::Uas;
+use crate::presence::agent::{self as presence, Agent};
+use crate::presence::package::ALLOW_EVENTS;
+use crate::presence::publication::Lives;
 use crate::refusal::Fault;
 use crate::service::clock::Clock;
 use crate::service::delivery::{Delivery, Report, Wires};
@@ -35,11 +39,13 @@ use crate::service::focus::{Focus, Rules, TOLD_AGAIN, Turns};
 use crate::service::identity::Identity;
 use crate::service::offline::Offline;
 use crate::service::person::People;
+use crate::service::presence::Presence;
 use crate::service::ratelimit::{Acquainted, Once, RateLimit};
 use crate::service::receipts::Receipts;
 use crate::service::registrar::{Flows, Listening, Registrar};
 use crate::service::relay::{AWAY_AGAIN, Relay};
 use crate::service::reminders::Reminders;
+use crate::service::roster::Roster;
 use crate::sip::endpoint::{self, Endpoint, TxKey};
 use crate::sip::message::{Limits, Message};
 use crate::sip::transaction::Timers;
@@ -140,6 +146,7 @@ impl Flows for StreamFlows {
 /// The services, as the shards' threads reach them.
 struct Rooms {
     uas: Arc<Uas>,
+    presence: Arc<Presence>,
     delivery: Arc<Delivery>,
     registrar: Arc<Registrar>,
     focus: Arc<Focus>,
@@ -200,7 +207,20 @@ impl House for Rooms {
     }
 
     fn positions(&self, moved: Vec<(AccountId, DeviceKey, Seq)>) {
+        self.presence.taken(&moved);
         self.store.positions(moved);
+    }
+}
+
+/// What the presence agent says goes to its deeds.
+struct Watching(Arc<Presence>);
+
+impl Hears for Watching {
+    fn event(&self, event: presence::Event) {
+        self.0.event(event);
+    }
+    fn save(&self, saves: Vec<presence::Save>) -> bool {
+        self.0.save(saves)
     }
 }
 
@@ -218,6 +238,8 @@ struct Server {
     domains: Arc<Domains>,
     streams: Arc<Streams>,
     gauges: Vec<Arc<Gauges>>,
+    presence: Arc<Presence>,
+    watching: Arc<Mutex<presence::Counters>>,
     listening: Vec<Listening>,
     started: Instant,
 }
@@ -231,7 +253,8 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
     let (sockets, listeners, listening) = bind(&config, shards)?;
     let store = open_store(&config)?;
     let ids = Ids::new(&store.secret("ids")?);
-    let inboxes = Arc::new((0..shards).map(|_| Inbox::new()).collect::<Result<Vec<_>, _>>()?);
+    // One for each shard, and the notifier's.
+    let inboxes = Arc::new((0..=shards).map(|_| Inbox::new()).collect::<Result<Vec<_>, _>>()?);
 
     let tell = {
         let inboxes = inboxes.clone();
@@ -272,7 +295,7 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
             let registrar = closed.clone();
             handle.spawn_blocking(move || registrar.closed(conn));
         });
-        let events = Arc::new(StreamsToShards { inboxes: inboxes.clone(), closed });
+        let events = Arc::new(StreamsToShards { inboxes: inboxes.clone(), shards, closed });
         let exempt = Box::new(move |ip| exempt.is_trusted(ip));
         Streams::new(events, limits, exempt, descriptors().saturating_sub(256).max(64), runtime.clone())
     };
@@ -317,12 +340,19 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         notices: RateLimit::default(),
         receipts: receipts.clone(),
     });
+    let presence = {
+        let (inboxes, runtime) = (inboxes.clone(), runtime.clone());
+        let tell = Box::new(move |input| inboxes[shards].push(Mail::Presence(Box::new(input))));
+        Arc::new(Presence::new(focus.clone(), offline.clone(), roster.clone(), runtime, tell))
+    };
+    watch(&presence, &registrar, &roster);
     let timers = timers(&config);
     let uas = Arc::new(Uas {
         identity: identity.clone(),
         registrar: registrar.clone(),
         focus: focus.clone(),
         relay,
+        presence: presence.clone(),
         domains: domains.clone(),
         store: store.clone(),
         clock,
@@ -330,9 +360,10 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         limits,
         patience_ms: timers.patience().as_millis() as i64,
     });
-    announce_commits(&store, &delivery, &registrar, &receipts, runtime.clone());
+    announce_commits(&store, &delivery, &registrar, &receipts, &presence, runtime.clone());
     let house = Arc::new(Rooms {
         uas,
+        presence: presence.clone(),
         delivery: delivery.clone(),
         registrar: registrar.clone(),
         focus: focus.clone(),
@@ -341,6 +372,19 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         inboxes: inboxes.clone(),
         runtime: runtime.clone(),
     });
+    let watching = Arc::new(Mutex::default());
+    let notifier = Notifier {
+        agent: agent(&config, &store, &registrar, ids, timers, clock, shards)?,
+        index: shards,
+        inboxes: inboxes.clone(),
+        sockets: copies(sockets.first().map_or(&[], Vec::as_slice))?,
+        faces: faces.clone(),
+        streams: streams.clone(),
+        hears: Arc::new(Watching(presence.clone())),
+        clock,
+        gauges: watching.clone(),
+        unsaved: Vec::new(),
+    };
     let mut threads = Vec::new();
     let mut gauges = Vec::new();
     for (index, sockets) in sockets.into_iter().enumerate() {
@@ -364,7 +408,8 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         let (mut secret, mut seed) = ([0; 16], [0; 8]);
         secret.copy_from_slice(&random[..16]);
         seed.copy_from_slice(&random[16..]);
-        let endpoint = endpoint::Config { timers, limits, ..endpoint::Config::new(secret) };
+        let allow_events = ALLOW_EVENTS;
+        let endpoint = endpoint::Config { timers, limits, allow_events, ..endpoint::Config::new(secret) };
         let driver = Driver {
             index,
             shard: Shard::new(settings, Instant::now(), u64::from_be_bytes(seed), store.head()),
@@ -381,6 +426,7 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         };
         threads.push(driver.start()?);
     }
+    threads.push(notifier.start()?);
     registrar.restore()?;
     let mut accepting = tokio::task::JoinSet::new();
     for (listener, index) in listeners {
@@ -399,6 +445,8 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         domains,
         streams,
         gauges,
+        presence,
+        watching,
         listening,
         started: Instant::now(),
     });
@@ -449,10 +497,11 @@ fn announce_commits(
     delivery: &Arc<Delivery>,
     registrar: &Arc<Registrar>,
     receipts: &Arc<Receipts>,
+    presence: &Arc<Presence>,
     runtime: tokio::runtime::Handle,
 ) {
     let (delivery, registrar, known) = (delivery.clone(), registrar.clone(), store.clone());
-    let receipts = receipts.clone();
+    let (receipts, presence) = (receipts.clone(), presence.clone());
     store.on_commit(Box::new(move |news| {
         if registrar.has_proxy() {
             let opened: Vec<AccountId> =
@@ -473,8 +522,62 @@ fn announce_commits(
             }
         }
         receipts.committed(&news);
+        presence.committed(&news);
         delivery.announce(news);
     }));
+}
+
+/// Presence hears of phones and of rosters.
+fn watch(presence: &Arc<Presence>, registrar: &Registrar, roster: &Roster) {
+    let there = presence.clone();
+    // Nobody else sets these.
+    let _ = registrar.there.set(Box::new(move |who, is| there.registered(who, is)));
+    let _ = roster.watched.set(presence.clone());
+    let states = presence.clone();
+    let _ = roster.state_of.set(Box::new(move |who| Some(states.state(who))));
+}
+
+/// The presence agent with what its last life has left.
+fn agent(
+    config: &Config,
+    store: &Store,
+    registrar: &Arc<Registrar>,
+    ids: Ids,
+    timers: Timers,
+    clock: Clock,
+    shards: usize,
+) -> Result<Agent, Fault> {
+    let ways = registrar.clone();
+    let set = &config.presence;
+    let settings = presence::Settings {
+        shard: shards as u8,
+        ids,
+        timers,
+        ways: Box::new(move |flow, dialog| ways.way_back(flow, dialog)),
+        publications: Lives { min: set.min_expires, default: 3600, max: set.max_expires },
+        subscriptions: Lives { min: set.min_expires, default: 3600, max: set.max_expires },
+        pace: if set.throttle { 100 } else { 0 },
+        registered_is_online: set.registered_is_online,
+        max: set.max_subscriptions as usize,
+        max_per_watcher: set.max_per_watcher as usize,
+        max_per_address: set.max_per_address as usize,
+    };
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed).map_err(|error| Fault::Internal(format!("randomness: {error}")))?;
+    let mut agent = Agent::new(settings, Instant::now(), u64::from_be_bytes(seed));
+    let now = Now { at: Instant::now(), ms: clock.steady() };
+    for saved in store.saved_presence()? {
+        agent.restore(now, saved);
+    }
+    Ok(agent)
+}
+
+/// The same sockets, for another thread.
+fn copies(sockets: &[Option<std::net::UdpSocket>]) -> Result<Vec<Option<std::net::UdpSocket>>, Fault> {
+    let copy = |socket: &Option<std::net::UdpSocket>| {
+        socket.as_ref().map(std::net::UdpSocket::try_clone).transpose().map_err(internal("sockets"))
+    };
+    sockets.iter().map(copy).collect()
 }
 
 fn control_socket(config: &Config, server: &Arc<Server>) -> Result<tokio::task::JoinHandle<()>, Fault> {

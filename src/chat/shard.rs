@@ -170,6 +170,12 @@ impl Outgoing {
     pub fn iter(&self) -> impl Iterator<Item = (Dest, &[u8], Option<Branch>)> {
         self.list.iter().map(|(to, range, branch)| (*to, &self.bytes[range.clone()], *branch))
     }
+    /// Appends what `write` makes; a failure is reported for `branch`.
+    pub fn message(&mut self, to: Dest, branch: Option<Branch>, write: impl FnOnce(&mut Vec<u8>)) {
+        let from = self.bytes.len();
+        write(&mut self.bytes);
+        self.list.push((to, from..self.bytes.len(), branch));
+    }
     pub fn push(&mut self, to: Dest, bytes: &[u8]) {
         let from = self.bytes.len();
         self.bytes.extend_from_slice(bytes);

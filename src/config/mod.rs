@@ -40,6 +40,7 @@ pub struct Config {
     pub db: Db,
     pub offline: Offline,
     pub delivery: Delivery,
+    pub presence: Presence,
     pub history: History,
     pub limits: Limits,
     pub control: Control,
@@ -159,6 +160,23 @@ pub struct Offline {
     pub notice: String,
 }
 
+/// `[presence]`: who sees when whom is there.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Presence {
+    /// A phone that is registered and publishes nothing counts as online.
+    pub registered_is_online: bool,
+    /// NOTIFYs keep the intervals that their packages ask for.
+    pub throttle: bool,
+    /// Seconds.
+    pub min_expires: u32,
+    /// Seconds.
+    pub max_expires: u32,
+    pub max_subscriptions: u32,
+    pub max_per_watcher: u32,
+    pub max_per_address: u32,
+}
+
 /// `[delivery]`: who gets what.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -234,6 +252,7 @@ impl Default for Config {
             db: Db::default(),
             offline: Offline::default(),
             delivery: Delivery::default(),
+            presence: Presence::default(),
             history: History::default(),
             limits: Limits::default(),
             control: Control::default(),
@@ -311,6 +330,20 @@ impl Default for Offline {
             room_max: 500,
             prefix: Prefix::Auto,
             notice: String::new(),
+        }
+    }
+}
+
+impl Default for Presence {
+    fn default() -> Presence {
+        Presence {
+            registered_is_online: true,
+            throttle: true,
+            min_expires: 10,
+            max_expires: 7200,
+            max_subscriptions: 100_000,
+            max_per_watcher: 1000,
+            max_per_address: 2000,
         }
     }
 }

@@ -12,9 +12,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use tracing::{debug, error};
+use tracing::error;
 
 use super::tasks::{Serving, TaskId, Tasks};
 use super::transport::tcp::{Place, StreamEvents, Streams};
@@ -23,6 +24,7 @@ use super::transport::{plain, udp};
 use crate::chat::ids::{Branch, Ids};
 use crate::chat::phones::{LEARNED_MAX, media};
 use crate::chat::shard::{Counters, Event, Input, Now, Outgoing, Reply, Shard};
+use crate::presence::agent as presence;
 use crate::refusal::Fault;
 use crate::service::clock::Clock;
 use crate::sip::endpoint::{Endpoint, Keep, Received, TxKey};
@@ -53,6 +55,8 @@ pub enum Mail {
         /// Dropped when it has been dealt with: then more is read.
         place: Place,
     },
+    /// For the notifier, which is no shard.
+    Presence(Box<presence::Input>),
     /// Hand in the positions now, and say when that is done.
     Positions(tokio::sync::oneshot::Sender<()>),
     /// A request that is served here can go on.
@@ -80,6 +84,14 @@ impl Inbox {
             // Can fail only when it is already readable.
             let _ = self.wake.write(1);
         }
+    }
+
+    /// Waits until something was pushed, at most for so long, rounded up to milliseconds.
+    pub(super) fn wait(&self, at_most: Option<Duration>) {
+        let mut ready = [PollFd::new(self.wake.as_fd(), PollFlags::POLLIN)];
+        let at_most = at_most.map(|left| left.as_micros().div_ceil(1000).min(60_000) as u16);
+        // Woken for nothing, one looks and waits again.
+        let _ = poll(&mut ready, at_most.map_or(PollTimeout::NONE, PollTimeout::from));
     }
 
     pub(super) fn take(&self, into: &mut Vec<Mail>) {
@@ -278,7 +290,7 @@ impl Driver {
                 let done = work.tasks.poll(task);
                 self.served(now, done, work);
             }
-            Mail::Stop => {}
+            Mail::Stop | Mail::Presence(_) => {}
         }
     }
 
@@ -334,7 +346,7 @@ impl Driver {
         if usize::from(branch.shard) == self.index {
             let now = self.now();
             self.shard.input(now, input, &mut work.out, &mut work.events);
-        } else if let Some(inbox) = self.inboxes.get(usize::from(branch.shard)) {
+        } else if let Some(inbox) = inbox_of(&self.inboxes, branch) {
             inbox.push(Mail::Shard(input));
         }
     }
@@ -394,7 +406,7 @@ impl Driver {
     fn flush(&mut self, work: &mut Work) {
         for Transmit { to, bytes } in work.transmits.drain(..) {
             match to {
-                Dest::Udp { listener, to } => self.send_udp(listener, to, &bytes).unwrap_or_default(),
+                Dest::Udp { listener, to } => udp::send(&self.sockets, &self.faces, listener, to, &bytes).unwrap_or_default(),
                 Dest::Conn(conn) => {
                     self.streams.send(conn, &bytes, None);
                 }
@@ -413,7 +425,7 @@ impl Driver {
             let mut failed = Vec::new();
             for (to, bytes, branch) in out.iter() {
                 let sent = match to {
-                    Dest::Udp { listener, to } => self.send_udp(listener, to, bytes).is_ok(),
+                    Dest::Udp { listener, to } => udp::send(&self.sockets, &self.faces, listener, to, bytes).is_ok(),
                     Dest::Conn(conn) => self.streams.send(conn, bytes, branch),
                     Dest::Connect(to) => {
                         self.streams.send_to(to, bytes, branch);
@@ -435,31 +447,6 @@ impl Driver {
             self.house.event(self.index, event);
         }
     }
-
-    /// An error means that this datagram will not arrive; a full buffer is not one, Timer E sends again.
-    fn send_udp(&self, listener: u16, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
-        let (listener, ours) = self.faces.listener(listener);
-        let Some(Some(socket)) = self.sockets.get(usize::from(listener)) else {
-            return Err(io::ErrorKind::NotConnected.into());
-        };
-        for _ in 0..2 {
-            let sent = match ours {
-                Some(ours) => udp::send_from(socket, ours, to, bytes),
-                None => socket.send_to(bytes, to),
-            };
-            match sent {
-                Ok(_) => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                // Somebody else's ICMP error waits on the socket and is reported here once: not ours.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => continue,
-                Err(error) => {
-                    debug!(%to, %error, "datagram not sent");
-                    return Err(error);
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Buffers of the loop, reused.
@@ -480,6 +467,11 @@ struct Work {
     busy: bool,
 }
 
+/// Whose transaction a branch names.
+fn inbox_of(inboxes: &[Inbox], branch: Branch) -> Option<&Inbox> {
+    inboxes.get(usize::from(branch.shard))
+}
+
 /// Our branch in the start of a datagram of ours.
 fn branch_within(ids: &Ids, datagram: &[u8]) -> Option<Branch> {
     let at = memchr::memmem::find(datagram, b";branch=")? + b";branch=".len();
@@ -491,12 +483,14 @@ fn branch_within(ids: &Ids, datagram: &[u8]) -> Option<Branch> {
 /// Hands what streams receive to the shards; one connection always to the same one.
 pub struct StreamsToShards {
     pub inboxes: Arc<Vec<Inbox>>,
+    /// How many of the inboxes are shards'.
+    pub shards: usize,
     pub closed: Box<dyn Fn(ConnId) + Send + Sync>,
 }
 
 impl StreamEvents for StreamsToShards {
     fn received(&self, flow: Flow, bytes: Bytes, broken: Option<(u16, &'static str)>, place: Place) {
-        let shard = flow.conn.map_or(0, |conn| conn.0 as usize % self.inboxes.len());
+        let shard = flow.conn.map_or(0, |conn| conn.0 as usize % self.shards);
         self.inboxes[shard].push(Mail::Stream { flow, bytes, broken, place });
     }
 
@@ -507,7 +501,7 @@ impl StreamEvents for StreamsToShards {
     }
 
     fn failed(&self, branch: Branch) {
-        if let Some(inbox) = self.inboxes.get(usize::from(branch.shard)) {
+        if let Some(inbox) = inbox_of(&self.inboxes, branch) {
             inbox.push(Mail::Shard(Input::Failed(branch)));
         }
     }

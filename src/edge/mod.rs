@@ -2,6 +2,7 @@
 
 pub mod control;
 pub mod driver;
+pub mod notifier;
 pub mod tasks;
 pub mod transport;
 pub mod uas;

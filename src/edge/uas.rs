@@ -1,5 +1,7 @@
 //! Requests: authenticate → service → response. Reads SIP, writes SIP, decides nothing.
 
+mod presence;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -16,6 +18,7 @@ use crate::service::clock::Clock;
 use crate::service::domains::Domains;
 use crate::service::focus::{Focus, Incoming, Reply};
 use crate::service::identity::{Denial, Identity, Proof, Speaker};
+use crate::service::presence::Presence;
 use crate::service::registrar::{No, Registrar};
 use crate::service::relay::Relay;
 use crate::sip::encoding::{ACCEPTED, Encoding, NotUnpacked, encoding, inflate};
@@ -69,6 +72,7 @@ pub struct Uas {
     pub registrar: Arc<Registrar>,
     pub focus: Arc<Focus>,
     pub relay: Arc<Relay>,
+    pub presence: Arc<Presence>,
     pub domains: Arc<Domains>,
     pub store: Store,
     pub clock: Clock,
@@ -146,6 +150,8 @@ impl Uas {
         let answer = match message.method() {
             Some("REGISTER") => self.register(&message, flow).await,
             Some("MESSAGE") => self.message(bytes, &message, flow).await,
+            Some("PUBLISH") => self.publish(bytes, &message, flow).await,
+            Some("SUBSCRIBE") => self.subscribe(bytes, &message, flow, tag).await,
             // The endpoint lets nothing else through.
             _ => Answering::of(501, "Not Implemented"),
         };

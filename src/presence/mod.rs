@@ -3,8 +3,11 @@
 //! Presence is not in the log: what *is* replaces what was. Prevents that a watcher is told what is no longer true.
 //! Never decides who may see whom: that is the roster's, a floor above.
 
+pub mod agent;
 pub mod conference;
 pub mod lists;
+pub mod package;
+pub mod publication;
 pub mod rlmi;
 pub mod summary;
 pub mod winfo;

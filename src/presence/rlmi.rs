@@ -3,6 +3,8 @@
 //! Prevents that a reference leads nowhere, that a part's bytes end the part, and that one instance says two things.
 //! Never asks who may see whom: it says what it is given.
 
+use serde::{Deserialize, Serialize};
+
 use super::shown;
 use super::xml::{RLMI, Writer};
 
@@ -23,8 +25,9 @@ pub enum Instance<'a> {
 }
 
 /// How the subscriber reads lists.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub enum Dialect {
+    #[default]
     Rfc,
     /// liblinphone, seen with 5.1: it looks for the very letters `Content-Id`, without brackets around the value, and
     /// takes no list but under `Event: Presence`.

@@ -8,6 +8,7 @@ pub mod identity;
 mod lists;
 pub mod offline;
 pub mod person;
+pub mod presence;
 pub mod ratelimit;
 pub mod receipts;
 pub mod registrar;

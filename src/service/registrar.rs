@@ -3,13 +3,14 @@
 //! A REGISTER is durable before its 200. One account's requests are decided one at a time, in order of arrival.
 //! Prevents that a device is looked for where it no longer is. Never sends: it tells delivery all ways to an account.
 
+mod dialogs;
 mod learned;
 mod ways;
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use dashmap::DashMap;
 use tracing::{debug, warn};
@@ -60,6 +61,9 @@ struct State {
     dead: HashSet<Arc<str>>,
 }
 
+/// Told who it is, and whether he has a phone that can be reached.
+pub type There = Box<dyn Fn(&Aor, bool) + Send + Sync>;
+
 pub struct Registrar {
     store: Store,
     delivery: Arc<Delivery>,
@@ -78,6 +82,8 @@ pub struct Registrar {
     telling: Vec<Mutex<()>>,
     by_id: DashMap<AccountId, Aor>,
     by_conn: DashMap<ConnId, HashSet<Aor>>,
+    /// Told whenever somebody's phones may have come or gone.
+    pub there: OnceLock<There>,
     /// What phones take: most are alike.
     phones: Mutex<HashSet<Arc<Takes>>>,
 }
@@ -133,6 +139,7 @@ impl Registrar {
             telling: (0..TELLING).map(|_| Mutex::new(())).collect(),
             by_id: DashMap::new(),
             by_conn: DashMap::new(),
+            there: OnceLock::new(),
             phones: Mutex::default(),
         }
     }
@@ -434,11 +441,14 @@ impl Registrar {
     fn reach(&self, who: &Aor, fresh: &[Arc<str>]) -> Result<(), Fault> {
         let Some(known) = self.known(who) else { return Ok(()) };
         let _turn = self.turn(who);
-        let (id, contacts) = {
+        let (id, contacts, is_there) = {
             let state = read(&known.state);
             let Some(id) = state.id else { return Ok(()) };
-            (id, self.contacts(who, &state))
+            (id, self.contacts(who, &state), self.is_there(who, &state))
         };
+        if let Some(there) = self.there.get() {
+            there(who, is_there);
+        }
         self.delivery.reach(id, contacts, fresh.to_vec())
     }
 

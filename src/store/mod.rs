@@ -11,6 +11,7 @@ mod later;
 mod lookups;
 mod pages;
 mod people;
+mod presence;
 mod receipts;
 mod rooms;
 mod schema;

@@ -13,6 +13,7 @@ use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt, sockopt,
 };
 use socket2::{Domain, Protocol, Socket, Type};
+use tracing::debug;
 
 /// Room for a burst while the shard is busy, as far as the kernel grants it.
 const BUFFER: usize = 8 * 1024 * 1024;
@@ -146,6 +147,38 @@ pub fn send_from(socket: &UdpSocket, ours: IpAddr, to: SocketAddr, bytes: &[u8])
             send(ControlMessage::Ipv6PacketInfo(&libc::in6_pktinfo { ipi6_addr: ours, ipi6_ifindex: 0 }))
         }
     }
+}
+
+/// Sends a datagram over a listener or a face of one. An error means that it will not arrive; a full buffer is not one,
+/// Timer E sends again.
+pub fn send(
+    sockets: &[Option<UdpSocket>],
+    faces: &Faces,
+    listener: u16,
+    to: SocketAddr,
+    bytes: &[u8],
+) -> io::Result<()> {
+    let (listener, ours) = faces.listener(listener);
+    let Some(Some(socket)) = sockets.get(usize::from(listener)) else {
+        return Err(io::ErrorKind::NotConnected.into());
+    };
+    for _ in 0..2 {
+        let sent = match ours {
+            Some(ours) => send_from(socket, ours, to, bytes),
+            None => socket.send_to(bytes, to),
+        };
+        match sent {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            // Somebody else's ICMP error waits on the socket and is reported here once: not ours.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => continue,
+            Err(error) => {
+                debug!(%to, %error, "datagram not sent");
+                return Err(error);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Takes one report from the error queue: the start of the datagram that did not arrive. `None`: queue empty.

@@ -37,6 +37,13 @@ impl Registrar {
         contacts
     }
 
+    /// Whether a phone of `who` can be reached, be it for messages or not.
+    pub(super) fn is_there(&self, who: &Aor, state: &State) -> bool {
+        let now = self.clock.steady();
+        let live = |binding: &&Binding| binding.expires_at > now && !state.dead.contains(&key_of(binding));
+        state.bindings.iter().filter(live).any(|binding| self.contact(who, binding).is_some())
+    }
+
     /// The way to one binding (spec §5.9); `None` if there is none now.
     pub(super) fn contact(&self, who: &Aor, binding: &Binding) -> Option<Contact> {
         let uri = Uri::parse(&binding.contact).ok()?;

@@ -1,0 +1,80 @@
+//! Rooms as presentities and conferences, waiting texts (RFC 4575, RFC 3842).
+
+use super::*;
+
+fn conference(world: &mut World, watcher: &str) -> Phone {
+    world.begin(watcher, Package::Conference, "team", Target::Room, Standing::Active, 600).unwrap()
+}
+
+fn moved(world: &mut World) {
+    world.input(Input::Moved(Source::Room(aor("team"))));
+}
+
+#[test]
+fn k01_k02_a_member_sees_the_room_and_then_who_comes_and_goes() {
+    let mut world = World::new();
+    world.rooms.insert(aor("team"), room("team", false, &[("alice", true), ("bob", false)]));
+    conference(&mut world, "alice");
+    let first = world.run(1000).pop().unwrap();
+    assert_eq!(first.get("Content-Type"), "application/conference-info+xml");
+    assert!(first.says("state=\"full\"") && first.says("version=\"0\"") && first.says("sip:bob@h"));
+    world.rooms.insert(aor("team"), room("team", false, &[("alice", true), ("bob", false), ("carol", true)]));
+    moved(&mut world);
+    assert!(world.run(3000).is_empty(), "not before its time");
+    let next = world.run(3000).pop().unwrap();
+    assert!(next.says("state=\"partial\"") && next.says("version=\"1\"") && next.says("sip:carol@h"), "{}", next.body());
+    moved(&mut world);
+    assert!(world.run(60_000).is_empty(), "the same again is no news");
+}
+
+#[test]
+fn k04_a_room_that_ends_ends_its_watchers() {
+    let mut world = World::new();
+    world.rooms.insert(aor("team"), room("team", false, &[("alice", true)]));
+    conference(&mut world, "alice");
+    world.begin("bob", Package::Presence, "team", Target::Room, Standing::Active, 600).unwrap();
+    let sent = world.run(1000);
+    assert!(sent.iter().any(|one| one.says("1 member")), "{sent:?}");
+    world.rooms.clear();
+    moved(&mut world);
+    let sent = world.run(10_000);
+    assert_eq!(sent.len(), 2);
+    assert!(sent.iter().all(|one| one.state() == "terminated;reason=noresource"));
+    assert!(sent.iter().any(|one| one.says("state=\"deleted\"")));
+    world.assert_empty();
+}
+
+#[test]
+fn k03_who_is_no_member_any_more_is_told_nothing_more() {
+    let mut world = World::new();
+    world.rooms.insert(aor("team"), room("team", true, &[("alice", true), ("bob", true)]));
+    conference(&mut world, "bob");
+    world.begin("bob", Package::Presence, "team", Target::Room, Standing::Active, 600).unwrap();
+    world.run(1000);
+    world.rooms.insert(aor("team"), room("team", true, &[("alice", true)]));
+    moved(&mut world);
+    let sent = world.run(10_000);
+    assert_eq!(sent.len(), 2);
+    assert!(sent.iter().all(|one| one.state() == "terminated;reason=rejected" && one.body().is_empty()));
+    world.assert_empty();
+}
+
+#[test]
+fn k05_the_lamp_is_lit_and_put_out_at_most_once_a_second() {
+    let mut world = World::new();
+    world.mails.insert(aor("alice"), (3, 0));
+    world.begin("alice", Package::Summary, "alice", Target::Person, Standing::Active, 600).unwrap();
+    let first = world.run(1000).pop().unwrap();
+    assert_eq!(first.get("Content-Type"), "application/simple-message-summary");
+    assert!(first.says("Messages-Waiting: yes\r\n") && first.says("Text-Message: 3/0 (0/0)\r\n"), "{}", first.body());
+    for taken in 1..=3 {
+        world.mails.insert(aor("alice"), (3 - taken, taken));
+        world.input(Input::Moved(Source::Mail(aor("alice"))));
+        world.run(10);
+    }
+    let sent = world.run(3000);
+    assert!(sent.last().unwrap().says("Messages-Waiting: no\r\n"), "{sent:?}");
+    assert!(sent.len() <= 2);
+    world.input(Input::Moved(Source::Mail(aor("alice"))));
+    assert!(world.run(3000).is_empty(), "the same counts are no news");
+}

@@ -1,0 +1,311 @@
+//! One watcher, one person (RFC 6665, RFC 3856).
+
+use super::*;
+
+#[test]
+fn s02_s03_s04_a_subscription_is_told_at_once_and_then_of_changes() {
+    let mut world = World::new();
+    world.watch("bob", "alice");
+    assert!(world.sent().is_empty(), "the answer goes first");
+    let first = &world.run(1000)[..];
+    let [first] = first else { panic!("one NOTIFY: {first:?}") };
+    assert!(first.text.starts_with("NOTIFY sip:w@127.0.0.1:7 SIP/2.0\r\n"));
+    assert_eq!((first.get("Event"), first.state()), ("presence", "active;expires=600"));
+    assert_eq!(first.get("Content-Type"), "application/pidf+xml");
+    assert!(first.says("<basic>closed</basic>"), "{}", first.body());
+    world.pass(5000);
+    world.says("alice", "open", "");
+    let second = world.run(100);
+    assert_eq!(second.len(), 1);
+    assert!(second[0].says("<basic>open</basic>"));
+    assert!(second[0].cseq() > first.cseq());
+}
+
+#[test]
+fn s05_the_event_id_comes_back_and_s10_another_one_is_no_subscription() {
+    let mut world = World::new();
+    let mut phone = world.watch("bob", "alice");
+    let slot = world.agent.slots[0].as_mut().unwrap();
+    slot.event_id = Some("7".into());
+    let sent = world.run(1000);
+    assert_eq!(sent[0].get("Event"), "presence;id=7");
+    phone.cseq += 1;
+    assert_eq!(world.refresh_as(&phone, 600, None, None), Answer::No(No::NoSubscription));
+    assert_eq!(world.refresh_as(&phone, 600, Some("8"), None), Answer::No(No::NoSubscription));
+    assert!(matches!(world.refresh_as(&phone, 600, Some("7"), None), Answer::Subscribed { .. }));
+    let stranger = Phone { name: "carol".into(), cseq: 9, ..phone.clone() };
+    assert_eq!(world.refresh_as(&stranger, 600, Some("7"), None), Answer::No(No::NoSubscription));
+    assert_eq!(world.refresh_as(&phone, 600, Some("7"), None), Answer::No(No::OutOfOrder));
+}
+
+#[test]
+fn s08_a_fetch_is_answered_once_and_leaves_nothing() {
+    let mut world = World::new();
+    world.says("alice", "open", "");
+    world.begin("bob", Package::Presence, "alice", Target::Person, Standing::Active, 0).unwrap();
+    let sent = world.run(60_000);
+    assert_eq!(sent.len(), 1);
+    assert_eq!(sent[0].state(), "terminated;reason=timeout");
+    assert!(sent[0].says("<basic>open</basic>"));
+    assert_eq!(world.agent.counters().subscriptions, 0);
+    world.run(3_600_000);
+    world.assert_empty();
+}
+
+#[test]
+fn s09_an_unsubscription_is_confirmed_once() {
+    let mut world = World::new();
+    let mut phone = world.watch("bob", "alice");
+    world.run(1000);
+    assert!(matches!(world.refresh(&mut phone, 0), Answer::Subscribed { seconds: 0, .. }));
+    let sent = world.run(10_000);
+    assert_eq!(sent.len(), 1);
+    assert_eq!(sent[0].state(), "terminated;reason=timeout");
+    assert_eq!(world.refresh(&mut phone, 600), Answer::No(No::NoSubscription));
+    world.assert_empty();
+}
+
+#[test]
+fn s11_s16_it_ends_when_it_expires_and_a_refresh_makes_it_go_on() {
+    let mut world = World::new();
+    let mut phone = world.watch("bob", "alice");
+    world.run(500_000);
+    world.refresh(&mut phone, 600);
+    let refreshed = world.run(1000);
+    assert_eq!(refreshed[0].state(), "active;expires=600");
+    assert!(world.run(598_000).is_empty());
+    let sent = world.run(3000);
+    assert_eq!(sent.len(), 1);
+    assert_eq!(sent[0].state(), "terminated;reason=timeout");
+    world.assert_empty();
+}
+
+#[test]
+fn s07_too_brief_is_told_what_would_do() {
+    let mut world = World::new();
+    let brief = world.begin("bob", Package::Presence, "alice", Target::Person, Standing::Active, 5);
+    assert_eq!(brief.err(), Some(No::TooBrief(10)));
+    world.assert_empty();
+}
+
+#[test]
+fn s12_every_answer_that_says_gone_ends_it_and_others_do_not() {
+    for status in [404, 405, 410, 416, 480, 481, 482, 483, 484, 485, 489, 501, 604] {
+        let mut world = World::new();
+        world.watch("bob", "alice");
+        world.pass(100);
+        let sent = world.sent();
+        world.reply(&sent[0], status);
+        world.says("alice", "open", "");
+        assert!(world.run(60_000).is_empty(), "{status}");
+        assert_eq!(world.agent.counters().subscriptions, 0, "{status}");
+    }
+    for status in [400, 401, 403, 408, 500, 503, 600, 302] {
+        let mut world = World::new();
+        world.watch("bob", "alice");
+        world.pass(100);
+        let sent = world.sent();
+        world.reply(&sent[0], status);
+        world.pass(5000);
+        world.says("alice", "open", "");
+        assert_eq!(world.run(10_000).len(), 1, "{status}");
+    }
+}
+
+#[test]
+fn a_phone_that_asks_us_to_come_again_later_is_told_then() {
+    let mut world = World::new();
+    world.watch("bob", "alice");
+    world.pass(100);
+    let sent = world.sent();
+    world.reply_after(&sent[0], 503, Some(30));
+    assert!(world.run(29_000).is_empty());
+    assert_eq!(world.run(2000).len(), 1);
+}
+
+#[test]
+fn s13_a_phone_that_is_silent_is_told_for_32_seconds_and_never_again() {
+    let mut world = World::new();
+    world.watch("bob", "alice");
+    world.pass(60_000);
+    let sent = world.sent();
+    assert_eq!(sent.len(), 11);
+    assert!(sent.iter().all(|copy| copy.text == sent[0].text));
+    world.says("alice", "open", "");
+    assert!(world.run(600_000).is_empty());
+    assert_eq!(world.agent.counters().lost, 1);
+}
+
+#[test]
+fn s16_s17_a_hundred_changes_in_a_second_are_two_words_and_the_truth() {
+    let mut world = World::new();
+    world.watch("bob", "alice");
+    world.run(10_000);
+    let mut etag = world.says("alice", "open", "");
+    let mut sent = world.run(1);
+    for change in 0..100 {
+        let activity = if change % 2 == 0 { "<rpid:away/>" } else { "<rpid:busy/>" };
+        let answer = world.publish("alice", Some(etag), Some(600), pidf_of("alice", "open", activity));
+        let Answer::Published(Ok(done)) = answer else { panic!("{answer:?}") };
+        etag = done.etag;
+        sent.extend(world.run(10));
+    }
+    sent.extend(world.run(4000));
+    assert_eq!(sent.len(), 2);
+    assert!(sent[0].says("open") && !sent[0].says("busy"));
+    assert!(sent[1].says("<rpid:busy/>"), "{}", sent[1].body());
+    assert!(world.run(60_000).is_empty());
+}
+
+#[test]
+fn s16_one_notify_is_open_and_the_latest_state_follows_it() {
+    let mut world = World::new();
+    world.watch("bob", "alice");
+    world.pass(100);
+    let first = world.sent();
+    world.says("alice", "open", "<rpid:away/>");
+    world.pass(400);
+    world.says("alice", "open", "<rpid:busy/>");
+    world.pass(6000);
+    let open: std::collections::HashSet<u64> = world.sent().iter().map(|sent| sent.branch.nonce).collect();
+    assert_eq!(open, [first[0].branch.nonce].into(), "copies of the first alone");
+    world.reply(&first[0], 200);
+    let next = world.sent();
+    assert_eq!(next.len(), 1);
+    assert!(next[0].says("<rpid:busy/>"));
+}
+
+#[test]
+fn p09_p16_a_refreshed_publication_is_no_news_and_an_expired_one_is() {
+    let mut world = World::new();
+    world.watch("bob", "alice");
+    let etag = world.says("alice", "open", "");
+    world.run(10_000);
+    let answer = world.publish("alice", Some(etag), Some(20), Body::None);
+    assert!(matches!(answer, Answer::Published(Ok(done)) if done.etag != etag && !done.changed));
+    assert!(world.run(19_000).is_empty());
+    let sent = world.run(2000);
+    assert_eq!(sent.len(), 1);
+    assert!(sent[0].says("<basic>closed</basic>"));
+    assert_eq!(world.states[&aor("alice")], State::Offline);
+}
+
+#[test]
+fn p10_c04_one_device_goes_and_the_other_stays() {
+    let mut world = World::new();
+    world.watch("bob", "alice");
+    let desk = world.says("alice", "open", "");
+    world.says("alice", "open", "<rpid:busy/>");
+    world.run(10_000);
+    assert_eq!(world.states[&aor("alice")], State::Busy);
+    world.publish("alice", Some(desk), Some(0), Body::None);
+    let sent = world.run(6000);
+    assert_eq!(sent.len(), 1);
+    assert!(sent[0].says("<rpid:busy/>"));
+    assert_eq!(sent[0].body().matches("<tuple").count(), 1);
+}
+
+#[test]
+fn a_phone_that_registers_and_publishes_nothing_is_online() {
+    let mut world = World::new();
+    world.watch("bob", "alice");
+    world.run(10_000);
+    world.input(Input::Registered { who: aor("alice"), is: true });
+    assert!(world.run(6000)[0].says("<basic>open</basic>"));
+    world.input(Input::Registered { who: aor("alice"), is: false });
+    assert!(world.run(6000)[0].says("<basic>closed</basic>"));
+    let mut strict = World::with(Settings { registered_is_online: false, ..settings() });
+    strict.input(Input::Registered { who: aor("alice"), is: true });
+    strict.watch("bob", "alice");
+    assert!(strict.run(6000)[0].says("<basic>closed</basic>"));
+}
+
+#[test]
+fn what_somebody_says_of_himself_is_asked_for_and_told() {
+    let mut world = World::new();
+    world.input(Input::Registered { who: aor("alice"), is: true });
+    world.watch("bob", "alice");
+    world.run(10_000);
+    let manual = Some((State::Away, "lunch".into()));
+    world.people.insert(aor("alice"), Person { manual, ..Person::default() });
+    world.input(Input::Moved(Source::Person(aor("alice"))));
+    let sent = world.run(6000);
+    assert_eq!(sent.len(), 1);
+    assert!(sent[0].says("<rpid:away/>") && sent[0].says("lunch"), "{}", sent[0].body());
+    assert_eq!(world.states[&aor("alice")], State::Away);
+}
+
+#[test]
+fn what_moves_while_it_is_asked_for_is_asked_for_again_and_nobody_starves() {
+    let mut world = World::with(Settings { pace: 0, ..settings() });
+    world.watch("bob", "alice");
+    world.run(1000);
+    world.is_slow = true;
+    world.asked.clear();
+    let alice = Source::Person(aor("alice"));
+    let mut told = 0;
+    for note in 0..20 {
+        world.input(Input::Moved(alice.clone()));
+        world.input(Input::Moved(alice.clone()));
+        assert_eq!(world.asked.len(), 1, "one question at a time");
+        let manual = Some((State::Away, format!("n{note}").into()));
+        world.people.insert(aor("alice"), Person { manual, ..Person::default() });
+        // It moves once more before the answer.
+        world.input(Input::Moved(alice.clone()));
+        world.asked.clear();
+        world.tell(alice.clone());
+        told += world.run(10).len();
+    }
+    assert!(told >= 19, "{told}");
+    while let Some(source) = world.asked.pop() {
+        world.tell(source);
+    }
+    world.run(1000);
+    assert!(world.agent.people[&aor("alice")].own.value.as_ref().unwrap().manual.is_some());
+}
+
+#[test]
+fn s27_caps_hold_and_leave_nothing() {
+    let mut world = World::with(Settings { max: 6, max_per_watcher: 2, max_per_address: 3, ..settings() });
+    let begin = |world: &mut World, watcher: &str, who: &str| {
+        world.begin(watcher, Package::Presence, who, Target::Person, Standing::Active, 600).map(drop)
+    };
+    assert_eq!(begin(&mut world, "a", "x"), Ok(()));
+    assert_eq!(begin(&mut world, "a", "y"), Ok(()));
+    assert_eq!(begin(&mut world, "a", "z"), Err(No::WatcherFull));
+    assert_eq!(begin(&mut world, "b", "x"), Ok(()));
+    assert_eq!(begin(&mut world, "c", "x"), Ok(()));
+    assert_eq!(begin(&mut world, "d", "x"), Err(No::Full));
+    assert_eq!(begin(&mut world, "d", "y"), Ok(()));
+    assert_eq!(begin(&mut world, "d", "z"), Ok(()));
+    assert_eq!(begin(&mut world, "e", "z"), Err(No::Full));
+    assert_eq!(world.agent.counters().subscriptions, 6);
+}
+
+#[test]
+fn a_notify_too_large_for_a_datagram_goes_over_a_stream_where_there_is_one() {
+    let stream = || Some(("127.0.0.1:7".parse().unwrap(), Arc::from("SIP/2.0/TCP us")));
+    let ways: Ways = Box::new(move |flow, _| {
+        Some(Way {
+            dest: Dest::Udp { listener: 0, to: flow.remote },
+            via: "SIP/2.0/UDP us".into(),
+            contact: "<sip:us>".into(),
+            stream: stream(),
+        })
+    });
+    let mut world = World::with(Settings { ways, ..settings() });
+    world.watch("bob", "alice");
+    let note = "x".repeat(200);
+    for _ in 0..10 {
+        world.says("alice", "open", &format!("<rpid:other>{note}</rpid:other>"));
+    }
+    world.pass(100);
+    let sent = world.sent();
+    assert!(sent[0].text.len() > 1300, "{}", sent[0].text);
+    assert!(matches!(sent[0].to, Dest::Connect(_)) && sent[0].get("Via").starts_with("SIP/2.0/TCP"));
+    // It takes no connections: the same, as a datagram.
+    world.input(Input::Failed(sent[0].branch));
+    let again = world.sent();
+    assert!(matches!(again[0].to, Dest::Udp { .. }) && again[0].get("Via").starts_with("SIP/2.0/UDP"));
+    assert_eq!(again[0].cseq(), sent[0].cseq());
+}

@@ -1,0 +1,359 @@
+//! Subscriptions that begin, are refreshed, may see more or less, and end (RFC 6665 §4.2).
+//!
+//! Prevents that a subscription leaves anything behind: whatever adds one to an index has its counterpart in
+//! [`Agent::remove`].
+
+use std::time::Duration;
+
+use super::subscription::{Listed, New, Reason, Refresh, Shown, Subscription, Target};
+use super::{Agent, Answer, Entry, Event, No, Now, Outgoing, RoomNow};
+use crate::presence::Standing;
+use crate::presence::package::Package;
+use crate::presence::winfo;
+use crate::sip::dialog::DialogId;
+use crate::types::{Aor, UnixMs};
+
+/// The first NOTIFY lets the answer to the SUBSCRIBE go first: some phones know the dialog from it alone.
+const AFTER_ANSWER: Duration = Duration::from_millis(20);
+
+impl Agent {
+    pub(super) fn subscribe(
+        &mut self,
+        now: Now,
+        new: New,
+        out: &mut Outgoing,
+        events: &mut Vec<Event>,
+    ) -> Answer {
+        let seconds = match self.settings.subscriptions.grant(new.expires) {
+            Ok(seconds) => seconds,
+            Err(min) => return Answer::No(No::TooBrief(min)),
+        };
+        let Some(way) = (self.settings.ways)(&new.flow, &new.dialog) else { return Answer::No(No::NoWay) };
+        let watched = self.watches.get(&(new.package, new.address.clone())).map_or(0, Vec::len);
+        let watching = self.watchers.get(&new.watcher).copied().unwrap_or_default() as usize;
+        if watching >= self.settings.max_per_watcher {
+            return Answer::No(No::WatcherFull);
+        }
+        if watched >= self.settings.max_per_address || self.slots.len() - self.free.len() >= self.settings.max {
+            return Answer::No(No::Full);
+        }
+        let contact = way.contact.clone();
+        let subscription = Subscription {
+            uid: self.nonce(),
+            way,
+            dialog: new.dialog,
+            flow: new.flow,
+            package: new.package,
+            event_id: new.event_id,
+            watcher: new.watcher,
+            address: new.address,
+            target: new.target,
+            standing: new.standing,
+            expires_at: now.ms + i64::from(seconds) * 1000,
+            // One that ends at once is a question (RFC 6665 §4.4.3).
+            ending: (seconds == 0).then_some(Reason::Timeout),
+            version: 0,
+            cseq: 0,
+            unsaved: 0,
+            owed: true,
+            full: true,
+            seen: 0,
+            shown: Shown::Nothing,
+            hold: now.at + AFTER_ANSWER,
+            not_before: now.at,
+            flight: None,
+            armed: None,
+        };
+        let slot = self.enter(subscription);
+        self.changed.insert(slot);
+        self.watcher_changed(now, slot, winfo::Cause::Subscribe, out, events);
+        self.pump(now, slot, out, events);
+        Answer::Subscribed { seconds, contact }
+    }
+
+    /// Puts a subscription into all indexes.
+    pub(super) fn enter(&mut self, subscription: Subscription) -> u32 {
+        let slot = self.free.pop().unwrap_or(self.slots.len() as u32);
+        let (package, address) = (subscription.package, subscription.address.clone());
+        self.dialogs.insert(self.key_of(&subscription.dialog.id), slot);
+        *self.watchers.entry(subscription.watcher.clone()).or_default() += 1;
+        self.hold(package, &address, &subscription.target);
+        for one in addresses(&subscription) {
+            self.watches.entry((package, one)).or_default().push(slot);
+        }
+        match self.slots.get_mut(slot as usize) {
+            Some(place) => *place = Some(subscription),
+            None => self.slots.push(Some(subscription)),
+        }
+        slot
+    }
+
+    /// Takes a subscription out of all indexes.
+    pub(super) fn remove(&mut self, slot: u32) {
+        let Some(subscription) = self.slots.get_mut(slot as usize).and_then(Option::take) else { return };
+        self.free.push(slot);
+        self.changed.remove(&slot);
+        let key = self.key_of(&subscription.dialog.id);
+        if self.dialogs.get(&key) == Some(&slot) {
+            self.dialogs.remove(&key);
+        }
+        self.gone.push(key);
+        if let Some(count) = self.watchers.get_mut(&subscription.watcher) {
+            *count -= 1;
+            if *count == 0 {
+                self.watchers.remove(&subscription.watcher);
+            }
+        }
+        for one in addresses(&subscription) {
+            self.unwatch(subscription.package, &one, slot);
+            self.let_go(&one);
+        }
+    }
+
+    fn unwatch(&mut self, package: Package, address: &Aor, slot: u32) {
+        let key = (package, address.clone());
+        if let Some(slots) = self.watches.get_mut(&key) {
+            slots.retain(|known| *known != slot);
+            if slots.is_empty() {
+                self.watches.remove(&key);
+            }
+        }
+    }
+
+    /// What a dialog is found by, and the name of its row.
+    pub(super) fn key_of(&self, id: &DialogId) -> u64 {
+        let origin = self.settings.ids.origin(&[
+            id.call_id.as_bytes(),
+            id.local_tag.as_bytes(),
+            id.remote_tag.as_bytes(),
+        ]);
+        u64::from_be_bytes(std::array::from_fn(|at| origin[at]))
+    }
+
+    pub(super) fn refresh(
+        &mut self,
+        now: Now,
+        refresh: Refresh,
+        out: &mut Outgoing,
+        events: &mut Vec<Event>,
+    ) -> Answer {
+        const NO: Answer = Answer::No(No::NoSubscription);
+        let key = self.key_of(&refresh.id);
+        let Some(slot) = self.dialogs.get(&key).copied() else { return NO };
+        let lives = self.settings.subscriptions;
+        let Some(subscription) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else { return NO };
+        // A watcher is told nothing about the subscriptions of others (RFC 6665 §4.2.1.4).
+        let same = subscription.dialog.id == refresh.id
+            && subscription.package == refresh.package
+            && subscription.event_id == refresh.event_id
+            && subscription.watcher == refresh.watcher;
+        if !same || subscription.ending.is_some() {
+            return NO;
+        }
+        let seconds = match lives.grant(refresh.expires) {
+            Ok(seconds) => seconds,
+            Err(min) => return Answer::No(No::TooBrief(min)),
+        };
+        if !subscription.dialog.take(refresh.update) {
+            return Answer::No(No::OutOfOrder);
+        }
+        subscription.flow = refresh.flow;
+        let Some(way) = (self.settings.ways)(&subscription.flow, &subscription.dialog) else {
+            return Answer::No(No::NoWay);
+        };
+        let contact = way.contact.clone();
+        subscription.way = way;
+        subscription.expires_at = now.ms + i64::from(seconds) * 1000;
+        if seconds == 0 {
+            subscription.ending = Some(Reason::Timeout);
+        }
+        (subscription.owed, subscription.full) = (true, true);
+        (subscription.hold, subscription.not_before) = (now.at + AFTER_ANSWER, now.at);
+        self.changed.insert(slot);
+        if let Some(entries) = refresh.entries {
+            self.relist(slot, &entries);
+        }
+        self.pump(now, slot, out, events);
+        Answer::Subscribed { seconds, contact }
+    }
+
+    // ── who may see what ─────────────────────────────────────────────────────────────────────────────────
+
+    pub(super) fn stand(
+        &mut self,
+        now: Now,
+        presentity: &Aor,
+        watcher: &Aor,
+        standing: Standing,
+        out: &mut Outgoing,
+        events: &mut Vec<Event>,
+    ) {
+        if let Some(waiting) = self.waiting.get_mut(presentity) {
+            waiting.retain(|known| known.who != *watcher);
+        }
+        for slot in self.watching(Package::Presence, presentity) {
+            let Some(subscription) = self.slot(slot).filter(|known| known.watcher == *watcher) else { continue };
+            match &mut subscription.target {
+                Target::List(list) => {
+                    let listed = list.entries.iter_mut().filter(|known| known.entry.who.as_ref() == Some(presentity));
+                    for known in listed {
+                        (known.entry.standing, known.seen) = (standing, 0);
+                    }
+                }
+                _ if subscription.standing == standing => continue,
+                _ => {
+                    subscription.standing = standing;
+                    subscription.full = true;
+                    if standing == Standing::Rejected {
+                        subscription.ending = Some(Reason::Rejected);
+                    }
+                }
+            }
+            subscription.owed = true;
+            // A decision is told at once.
+            subscription.not_before = now.at;
+            self.changed.insert(slot);
+            let cause = match standing {
+                Standing::Active => winfo::Cause::Approved,
+                Standing::Rejected => winfo::Cause::Rejected,
+                Standing::Pending | Standing::Blocked => winfo::Cause::Subscribe,
+            };
+            self.watcher_changed(now, slot, cause, out, events);
+            self.pump(now, slot, out, events);
+        }
+        // A watcher of watchers who is not the owner sees himself as long as he may see the owner (RFC 3857 §4.6).
+        if standing != Standing::Active {
+            for slot in self.watching(Package::Winfo, presentity) {
+                let other = |known: &&mut Subscription| known.watcher == *watcher && watcher != presentity;
+                if let Some(subscription) = self.slot(slot).filter(other) {
+                    subscription.ending = Some(Reason::Rejected);
+                    self.pump(now, slot, out, events);
+                }
+            }
+        }
+    }
+
+    /// Those who watch a room and may not any more are told so; all, when it is gone (RFC 4575 §4.6).
+    pub(super) fn room_told(&mut self, room: &Aor, now: Option<&RoomNow>) {
+        for package in [Package::Conference, Package::Presence] {
+            for slot in self.watching(package, room) {
+                let Some(subscription) = self.slot(slot).filter(|known| matches!(known.target, Target::Room))
+                else {
+                    continue;
+                };
+                let may = |room: &RoomNow| match package {
+                    Package::Presence => room.is_open_to(&subscription.watcher),
+                    _ => room.has(&subscription.watcher),
+                };
+                subscription.ending = match now {
+                    None => Some(Reason::NoResource),
+                    Some(room) if !may(room) => Some(Reason::Rejected),
+                    Some(_) => subscription.ending,
+                };
+            }
+        }
+    }
+
+    /// A list has other people on it.
+    pub(super) fn relist(&mut self, slot: u32, entries: &[Entry]) {
+        let Some(subscription) = self.slot(slot) else { return };
+        let (package, address) = (subscription.package, subscription.address.clone());
+        let Target::List(list) = &mut subscription.target else { return };
+        let before: Vec<Aor> = list.entries.iter().filter_map(|known| known.entry.who.clone()).collect();
+        // Those who are gone are gone from a full document only (RFC 4662 §5.2).
+        subscription.full |= list.set(entries);
+        self.changed.insert(slot);
+        for who in before.iter().filter(|who| **who != address) {
+            self.unwatch(package, who, slot);
+        }
+        for who in distinct(entries.iter().filter_map(|entry| entry.who.as_ref())).filter(|who| *who != address) {
+            self.watches.entry((package, who)).or_default().push(slot);
+        }
+        for who in before {
+            self.let_go(&who);
+        }
+    }
+
+    /// A subscription that nobody decided about has ended: its watcher waits (RFC 3857 §4.7.1).
+    pub(super) fn keep_waiting(&mut self, now: Now, slot: u32) {
+        let Some(subscription) = self.slot(slot) else { return };
+        let pending = subscription.standing == Standing::Pending && matches!(subscription.target, Target::Person);
+        if !pending || subscription.package != Package::Presence {
+            return;
+        }
+        let (who, uid, address) =
+            (subscription.watcher.clone(), subscription.uid, subscription.address.clone());
+        let waiting = self.waiting.entry(address).or_default();
+        waiting.retain(|known| known.who != who && now.ms - known.since < winfo::GIVE_UP);
+        if waiting.len() < winfo::UNDECIDED {
+            waiting.push(Waiting { uid, who, since: now.ms });
+        }
+    }
+
+    // ── watcher information (RFC 3857) ───────────────────────────────────────────────────────────────────
+
+    /// A subscription to somebody's presence has begun, changed or ended: those who watch the watchers hear of it.
+    pub(super) fn watcher_changed(
+        &mut self,
+        now: Now,
+        slot: u32,
+        cause: winfo::Cause,
+        out: &mut Outgoing,
+        events: &mut Vec<Event>,
+    ) {
+        let Some(subscription) = self.slot(slot).filter(|known| known.package == Package::Presence) else {
+            return;
+        };
+        let (uid, watcher, ending) = (subscription.uid, subscription.watcher.clone(), subscription.ending);
+        let standings: Vec<(Aor, Standing)> = match &subscription.target {
+            Target::Room => return,
+            Target::Person => vec![(subscription.address.clone(), subscription.standing)],
+            Target::List(list) => {
+                let known = |known: &Listed| Some((known.entry.who.clone()?, known.entry.standing));
+                list.entries.iter().filter_map(known).collect()
+            }
+        };
+        for (who, standing) in standings {
+            for winfo in self.watching(Package::Winfo, &who) {
+                let Some(seer) = self.slot(winfo) else { continue };
+                let status = if ending.is_some() { winfo::Status::Terminated } else { winfo::first(standing) };
+                if let Shown::Watchers(changes) = &mut seer.shown {
+                    changes.retain(|(known, ..)| *known != uid);
+                    changes.push((uid, watcher.clone(), status, cause));
+                    if changes.len() > CHANGES_MAX {
+                        changes.clear();
+                        seer.full = true;
+                    }
+                }
+                seer.owed = true;
+                self.pump(now, winfo, out, events);
+            }
+        }
+    }
+}
+
+/// Somebody who wanted to watch, was not decided about, and is gone.
+pub(super) struct Waiting {
+    pub uid: u64,
+    pub who: Aor,
+    pub since: UnixMs,
+}
+
+/// Changes that one partial document tells; of more a whole one is made.
+const CHANGES_MAX: usize = 64;
+
+/// Every address that a subscription watches, each once: its own, and those on its list.
+fn addresses(subscription: &Subscription) -> Vec<Aor> {
+    let own = std::iter::once(&subscription.address);
+    let listed: &[_] = match &subscription.target {
+        Target::List(list) => &list.entries,
+        Target::Person | Target::Room => &[],
+    };
+    distinct(own.chain(listed.iter().filter_map(|known| known.entry.who.as_ref()))).collect()
+}
+
+fn distinct<'a>(all: impl Iterator<Item = &'a Aor>) -> impl Iterator<Item = Aor> {
+    let mut seen = std::collections::HashSet::new();
+    all.filter(move |who| seen.insert((*who).clone())).cloned().collect::<Vec<_>>().into_iter()
+}
+

@@ -1,0 +1,509 @@
+//! The presence agent's deeds: what it may be asked, what it asks, what moves it (spec §6).
+//!
+//! Judges who may watch what and asks the roster; fetches what the agent wants to know. Prevents that a watcher is
+//! accepted without authorisation, and that the agent's thread waits for the disk. Never reads SIP.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use dashmap::DashMap;
+use tokio::sync::oneshot;
+use tracing::{error, warn};
+
+use super::focus::Focus;
+use super::identity::Speaker;
+use super::offline::Offline;
+use super::registrar::Registrar;
+use super::roster::{Roster, Watched};
+use crate::presence::agent::{
+    Answer, Entry, Event, Input, List, New, No, Person, Refresh, RoomNow, Save, Source, Target, Ticket, Told,
+};
+use crate::presence::conference::{self, Member, Snapshot};
+use crate::presence::lists;
+use crate::presence::package::Package;
+use crate::presence::publication::Put;
+use crate::presence::rlmi::Dialect;
+use crate::presence::{Standing, State};
+use crate::refusal::{Fault, Refusal};
+use crate::sip::dialog::{Dialog, DialogId, Update};
+use crate::store::Store;
+use crate::types::{
+    AccountId, Announcement, Aor, ConvId, DeviceKey, EntryKind, Flow, Room, Seq, member_flag,
+};
+
+/// Names the whole roster as a list: `alice+buddies`; another word names one of its groups.
+const WHOLE: &str = "buddies";
+
+/// How the agent is told something. Returns at once.
+pub type Tell = Box<dyn Fn(Input) + Send + Sync>;
+
+/// A SUBSCRIBE that begins a dialog.
+pub struct Asked {
+    pub speaker: Speaker,
+    pub dialog: Dialog,
+    pub flow: Flow,
+    pub package: Package,
+    pub event_id: Option<Box<str>>,
+    pub address: Aor,
+    /// Request-URI as spelled.
+    pub uri: Box<str>,
+    pub expires: Option<u32>,
+    /// Lists are understood (RFC 4662 §4.1).
+    pub takes_lists: bool,
+    /// How its phone reads lists.
+    pub dialect: Dialect,
+    /// Came in the body (RFC 5367).
+    pub list: Option<Vec<lists::Entry>>,
+}
+
+/// A SUBSCRIBE within a dialog.
+pub struct Again {
+    pub speaker: Speaker,
+    pub id: DialogId,
+    pub update: Update,
+    pub flow: Flow,
+    pub package: Package,
+    pub event_id: Option<Box<str>>,
+    pub expires: Option<u32>,
+    pub list: Option<Vec<lists::Entry>>,
+}
+
+/// What a subscription became: the agent's answer, and whether it is one to a list.
+pub struct Begun {
+    pub answer: Answer,
+    pub is_list: bool,
+}
+
+pub struct Presence {
+    pub store: Store,
+    pub focus: Arc<Focus>,
+    pub registrar: Arc<Registrar>,
+    pub offline: Arc<Offline>,
+    pub roster: Arc<Roster>,
+    pub runtime: tokio::runtime::Handle,
+    tell: Tell,
+    tickets: Mutex<HashMap<Ticket, oneshot::Sender<Answer>>>,
+    next: AtomicU64,
+    /// Everybody who is not offline.
+    states: DashMap<Aor, State>,
+    /// Conversations of rooms and mailboxes that were asked for.
+    rooms: DashMap<ConvId, Aor>,
+    mails: DashMap<ConvId, Aor>,
+    mailboxes: DashMap<AccountId, Aor>,
+}
+
+impl Presence {
+    pub fn new(
+        focus: Arc<Focus>,
+        offline: Arc<Offline>,
+        roster: Arc<Roster>,
+        runtime: tokio::runtime::Handle,
+        tell: Tell,
+    ) -> Presence {
+        Presence {
+            store: focus.store.clone(),
+            registrar: focus.registrar.clone(),
+            focus,
+            offline,
+            roster,
+            runtime,
+            tell,
+            tickets: Mutex::default(),
+            next: AtomicU64::new(1),
+            states: DashMap::new(),
+            rooms: DashMap::new(),
+            mails: DashMap::new(),
+            mailboxes: DashMap::new(),
+        }
+    }
+
+    /// How somebody is, whoever asks.
+    pub fn state(&self, who: &Aor) -> State {
+        self.states.get(who).map_or(State::Offline, |state| *state)
+    }
+
+    async fn ask(&self, input: impl FnOnce(Ticket) -> Input) -> Answer {
+        let ticket = self.next.fetch_add(1, Ordering::Relaxed);
+        let (tell, hear) = oneshot::channel();
+        self.tickets.lock().unwrap_or_else(PoisonError::into_inner).insert(ticket, tell);
+        (self.tell)(input(ticket));
+        // An agent that has gone takes nobody any more.
+        hear.await.unwrap_or(Answer::No(No::Full))
+    }
+
+    // ── requests ─────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Whether there is somebody or something at `address` that could be watched.
+    pub fn exists(&self, address: &Aor) -> Result<bool, Fault> {
+        Ok(self.store.room(address)?.is_some() || self.has_person(address)?)
+    }
+
+    /// In an open house everybody is somebody.
+    fn has_person(&self, address: &Aor) -> Result<bool, Fault> {
+        Ok(!self.focus.is_manager(address)
+            && (!self.focus.closed_house || self.focus.is_account(address)?)
+            && !self.focus.is_anothers(address)?)
+    }
+
+    /// `who` was authenticated.
+    pub async fn publish(&self, who: Aor, put: Put) -> Answer {
+        self.ask(|ticket| Input::Publish { ticket, who, put }).await
+    }
+
+    pub async fn subscribe(&self, asked: Asked) -> Result<Result<Begun, Refusal>, Fault> {
+        let (target, standing, address) = match self.target(&asked).await? {
+            Ok(target) => target,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let is_list = matches!(target, Target::List(_));
+        let new = New {
+            dialog: asked.dialog,
+            flow: asked.flow,
+            package: asked.package,
+            event_id: asked.event_id,
+            watcher: asked.speaker.aor,
+            address,
+            target,
+            standing,
+            expires: asked.expires,
+        };
+        let answer = self.ask(|ticket| Input::Subscribe { ticket, new: Box::new(new) }).await;
+        Ok(Ok(Begun { answer, is_list }))
+    }
+
+    pub async fn refresh(&self, again: Again) -> Result<Begun, Fault> {
+        let is_list = again.list.is_some();
+        let entries = match again.list {
+            Some(list) => Some(self.entries(&again.speaker.aor, &list).await?),
+            None => None,
+        };
+        let refresh = Refresh {
+            id: again.id,
+            update: again.update,
+            flow: again.flow,
+            package: again.package,
+            event_id: again.event_id,
+            watcher: again.speaker.aor,
+            expires: again.expires,
+            entries,
+        };
+        let answer = self.ask(|ticket| Input::Refresh { ticket, refresh: Box::new(refresh) }).await;
+        Ok(Begun { answer, is_list })
+    }
+
+    /// What a SUBSCRIBE is about, and what its watcher may see of it. No acceptance without authorisation
+    /// (RFC 3856 §6.6.2).
+    async fn target(&self, asked: &Asked) -> Result<Result<(Target, Standing, Aor), Refusal>, Fault> {
+        let (watcher, address) = (&asked.speaker.aor, &asked.address);
+        let active = |target| Ok(Ok((target, Standing::Active, address.clone())));
+        let room = self.store.room(address)?;
+        match (asked.package, room) {
+            (Package::Presence, _) if asked.list.is_some() => {
+                let entries = self.entries(watcher, asked.list.as_deref().unwrap_or_default()).await?;
+                let list = List::new(asked.uri.clone(), false, asked.dialect, &entries);
+                Ok(Ok((Target::List(Box::new(list)), Standing::Active, watcher.clone())))
+            }
+            (Package::Presence | Package::Conference, Some(cell)) => {
+                let room = cell.read().unwrap_or_else(PoisonError::into_inner);
+                let open = asked.package == Package::Presence && !room.private;
+                match open || room.hears(watcher) {
+                    true => active(Target::Room),
+                    false => Ok(Err(Refusal::NOT_A_MEMBER)),
+                }
+            }
+            (Package::Conference, None) => Ok(Err(Refusal::NO_SUCH_ROOM)),
+            (_, Some(_)) => Ok(Err(Refusal::IS_A_ROOM)),
+            (Package::Presence, None) => {
+                if let Some((owner, _)) = list_of(address)
+                    && self.focus.is_anothers(address)?
+                {
+                    return match (owner == *watcher, asked.takes_lists) {
+                        (false, _) => Ok(Err(Refusal::NOT_YOUR_ACCOUNT)),
+                        (true, true) => {
+                            active(Target::List(Box::new(List::new(asked.uri.clone(), true, asked.dialect, &[]))))
+                        }
+                        // Without lists he sees the one whose list it is.
+                        (true, false) => Ok(Ok((Target::Person, Standing::Active, owner))),
+                    };
+                }
+                if !self.has_person(address)? {
+                    return Ok(Err(Refusal::NO_SUCH_USER));
+                }
+                let standing = self.roster.subscribes(watcher, address).await?;
+                Ok(Ok((Target::Person, standing, address.clone())))
+            }
+            (Package::Winfo, None) => {
+                if !self.has_person(address)? {
+                    return Ok(Err(Refusal::NO_SUCH_USER));
+                }
+                match self.roster.standing(address, watcher)? {
+                    Standing::Active => active(Target::Person),
+                    _ => Ok(Err(Refusal::NOT_YOUR_ACCOUNT)),
+                }
+            }
+            (Package::Summary, None) if address == watcher => active(Target::Person),
+            (Package::Summary, None) => Ok(Err(Refusal::NOT_YOUR_ACCOUNT)),
+        }
+    }
+
+    /// The people and rooms of a list in the order of the list, each with what `watcher` may see of it. Whoever is not
+    /// of this server, or nobody, has no address.
+    async fn entries(&self, watcher: &Aor, list: &[lists::Entry]) -> Result<Vec<Entry>, Fault> {
+        let mut entries = Vec::with_capacity(list.len());
+        let mut people = Vec::new();
+        for listed in list {
+            let mut entry = Entry {
+                uri: listed.uri.as_str().into(),
+                who: None,
+                name: None,
+                is_room: false,
+                standing: Standing::Active,
+            };
+            if let Some(who) = listed.who.as_ref().and_then(|who| self.ours(who)) {
+                entry.is_room = self.store.room(&who)?.is_some();
+                if entry.is_room {
+                    entry.who = Some(who);
+                } else if self.has_person(&who)? {
+                    people.push(who.clone());
+                    entry.who = Some(who);
+                }
+            }
+            entries.push(entry);
+        }
+        let mut standings = self.roster.lists(watcher, &people).await?.into_iter();
+        for entry in entries.iter_mut().filter(|entry| entry.who.is_some() && !entry.is_room) {
+            entry.standing = standings.next().unwrap_or(Standing::Pending);
+        }
+        Ok(entries)
+    }
+
+    /// An address of ours with its domain as we call it; by an alias, or our own IP address, too.
+    fn ours(&self, who: &Aor) -> Option<Aor> {
+        let unspecified = std::net::Ipv4Addr::UNSPECIFIED.into();
+        let host = who.host().trim_start_matches('[').trim_end_matches(']');
+        let local = host.parse().unwrap_or(unspecified);
+        let domain = self.focus.domains.canonical(who.host(), local)?;
+        Aor::new(who.user(), domain)
+    }
+
+    // ── what the agent says ──────────────────────────────────────────────────────────────────────────────
+
+    /// Returns at once.
+    pub fn event(self: &Arc<Self>, event: Event) {
+        match event {
+            Event::Answer { ticket, answer } => {
+                let waiting = self.tickets.lock().unwrap_or_else(PoisonError::into_inner).remove(&ticket);
+                // Whoever has stopped waiting needs no answer.
+                drop(waiting.map(|waiting| waiting.send(answer)));
+            }
+            Event::State { who, state: State::Offline } => drop(self.states.remove(&who)),
+            Event::State { who, state } => drop(self.states.insert(who, state)),
+            Event::Ask(source) => {
+                let presence = self.clone();
+                self.runtime.spawn_blocking(move || {
+                    let told = presence.find(&source).unwrap_or_else(|fault| {
+                        // The agent waits for it: nothing is better than silence.
+                        error!(%fault, ?source, "presence is told nothing about this");
+                        nothing(source)
+                    });
+                    (presence.tell)(Input::Told(told));
+                });
+            }
+        }
+    }
+
+    fn find(&self, source: &Source) -> Result<Told, Fault> {
+        Ok(match source {
+            Source::Person(who) => Told::Person(who.clone(), self.person(who)?),
+            Source::Room(address) => {
+                let Some(cell) = self.store.room(address)? else {
+                    self.rooms.retain(|_, known| known != address);
+                    return Ok(Told::Room(address.clone(), None));
+                };
+                let room = cell.read().unwrap_or_else(PoisonError::into_inner).clone();
+                self.rooms.insert(room.conversation, address.clone());
+                Told::Room(address.clone(), Some(Arc::new(self.room_now(&room)?)))
+            }
+            Source::Mail(who) => {
+                if let Some(account) = self.store.account(who)? {
+                    self.mails.insert(account.mailbox, who.clone());
+                    self.mailboxes.insert(account.id, who.clone());
+                }
+                let waiting = self.offline.waiting(who)?;
+                Told::Mail(who.clone(), (waiting.new, waiting.old))
+            }
+            Source::List(address) => Told::List(address.clone(), self.kept(address)?),
+        })
+    }
+
+    fn person(&self, who: &Aor) -> Result<Person, Fault> {
+        let own = self.roster.status(who)?;
+        let avatar = self.roster.avatar_sha1(who)?;
+        let account = self.store.account(who)?;
+        let shows_seen = account.as_ref().is_some_and(|account| account.settings.lastseen);
+        let seen = match account.filter(|_| shows_seen) {
+            Some(account) => self.store.view(account.id)?.devices.iter().map(|(_, _, seen)| *seen).max(),
+            None => None,
+        };
+        let manual = own.map(|(state, note)| (state, Box::from(&*note)));
+        Ok(Person { manual, seen, shows_seen, avatar: avatar.map(|sha1| Box::from(&*sha1)) })
+    }
+
+    fn room_now(&self, room: &Room) -> Result<RoomNow, Fault> {
+        let mut members = Vec::new();
+        for member in room.members.iter().filter(|member| member.flags & member_flag::INVITED == 0) {
+            let named = members.len() < conference::USERS_MAX;
+            let account = if named { self.store.account(&member.who)? } else { None };
+            members.push(Member {
+                who: member.who.clone(),
+                name: account.and_then(|account| account.name).map(|name| name.to_string()),
+                role: match member.flags {
+                    flags if flags & member_flag::OWNER != 0 => "owner",
+                    flags if flags & member_flag::ADMIN != 0 => "admin",
+                    _ => "member",
+                },
+                here: self.registrar.is_bound(&member.who),
+                since: None,
+                anonymous: None,
+            });
+        }
+        let title = room.title.as_ref().map(|title| title.to_string());
+        let shown = Snapshot { address: room.address.clone(), title, members };
+        Ok(RoomNow { shown, is_private: room.private })
+    }
+
+    /// A list that is kept here: the owner's buddies, or one group of them.
+    fn kept(&self, address: &Aor) -> Result<Vec<Entry>, Fault> {
+        let Some((owner, group)) = list_of(address) else { return Ok(Vec::new()) };
+        let whole = group.eq_ignore_ascii_case(WHOLE);
+        let mut entries = Vec::new();
+        for buddy in self.roster.buddies(&owner)? {
+            let who = buddy.contact;
+            if whole || buddy.groups.iter().any(|known| known.eq_ignore_ascii_case(&group)) {
+                entries.push(Entry {
+                    uri: who.uri().into(),
+                    standing: self.roster.standing(&who, &owner)?,
+                    is_room: self.store.room(&who)?.is_some(),
+                    who: self.ours(&who),
+                    name: buddy.nick.map(Into::into),
+                });
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Writes what the agent wants kept; blocks. False: it is not written.
+    pub fn save(&self, saves: Vec<Save>) -> bool {
+        match self.store.save_presence(saves) {
+            Ok(()) => true,
+            Err(fault) => {
+                warn!(%fault, "publications and subscriptions are not saved");
+                false
+            }
+        }
+    }
+
+    // ── what moves it ────────────────────────────────────────────────────────────────────────────────────
+
+    /// Somebody has phones now that can be reached, or has none any more.
+    pub fn registered(&self, who: &Aor, is: bool) {
+        (self.tell)(Input::Registered { who: who.clone(), is });
+        if self.rooms.is_empty() {
+            return;
+        }
+        let spans = self.store.account(who).and_then(|account| match account {
+            Some(account) => Ok(self.store.view(account.id)?.spans),
+            None => Ok(Vec::new()),
+        });
+        match spans {
+            Ok(spans) => {
+                for span in spans.iter().filter(|span| span.until.is_none()) {
+                    self.room_moved(span.conversation);
+                }
+            }
+            Err(fault) => warn!(account = %who, %fault, "his rooms do not hear that he comes or goes"),
+        }
+    }
+
+    fn room_moved(&self, conversation: ConvId) {
+        if let Some(room) = self.rooms.get(&conversation) {
+            (self.tell)(Input::Moved(Source::Room(room.clone())));
+        }
+    }
+
+    /// A commit: somebody may have joined or left a room, something may wait for somebody.
+    pub fn committed(&self, news: &Announcement) {
+        for (_, span) in &news.spans {
+            self.room_moved(span.conversation);
+        }
+        for entry in &news.entries {
+            match entry.kind {
+                EntryKind::Notice => self.room_moved(entry.conversation),
+                EntryKind::Direct => self.mail_moved(entry.conversation),
+                EntryKind::Post | EntryKind::Sent => {}
+            }
+        }
+    }
+
+    fn mail_moved(&self, mailbox: ConvId) {
+        if let Some(who) = self.mails.get(&mailbox) {
+            (self.tell)(Input::Moved(Source::Mail(who.clone())));
+        }
+    }
+
+    /// Devices have taken something.
+    pub fn taken(&self, moved: &[(AccountId, DeviceKey, Seq)]) {
+        for (account, ..) in moved {
+            if let Some(who) = self.mailboxes.get(account) {
+                (self.tell)(Input::Moved(Source::Mail(who.clone())));
+            }
+        }
+    }
+
+    /// What waits for somebody was thrown away.
+    pub fn purged(&self, who: &Aor) {
+        (self.tell)(Input::Moved(Source::Mail(who.clone())));
+    }
+
+    /// A room was changed in a way that its members are not told.
+    pub fn retitled(&self, room: &Aor) {
+        (self.tell)(Input::Moved(Source::Room(room.clone())));
+    }
+}
+
+/// What is told when nothing could be found out.
+fn nothing(source: Source) -> Told {
+    match source {
+        Source::Person(who) => Told::Person(who, Person::default()),
+        Source::Room(room) => Told::Room(room, None),
+        Source::Mail(who) => Told::Mail(who, (0, 0)),
+        Source::List(list) => Told::List(list, Vec::new()),
+    }
+}
+
+/// Whose list an address names, and which: `alice+buddies`.
+fn list_of(address: &Aor) -> Option<(Aor, String)> {
+    let (owner, list) = address.user().split_once('+')?;
+    Some((Aor::new(owner, address.host())?, list.to_owned()))
+}
+
+impl Watched for Presence {
+    fn standing(&self, presentity: &Aor, watcher: &Aor, standing: Standing) {
+        // Calls may come out of order: what counts is what is true now.
+        let standing = match standing {
+            Standing::Rejected => standing,
+            known => self.roster.standing(presentity, watcher).unwrap_or(known),
+        };
+        let (presentity, watcher) = (presentity.clone(), watcher.clone());
+        (self.tell)(Input::Standing { presentity, watcher, standing });
+    }
+
+    fn roster(&self, owner: &Aor) {
+        (self.tell)(Input::Roster(owner.clone()));
+    }
+
+    fn status(&self, who: &Aor) {
+        (self.tell)(Input::Moved(Source::Person(who.clone())));
+    }
+}
