@@ -41,6 +41,7 @@
 //! | what a person sets for himself | [`chat::settings`], its words in [`chat::personal`], its meaning in [`service::person`] |
 //! | what a person asks of what was said | [`chat::recall`], how it is shown in [`chat::history`], looked up by [`store`] |
 //! | what is to be said later | [`chat::reminder`], said by [`service::reminders`] |
+//! | who sees when whom is there | [`presence::roster`], asked and changed through [`service::roster`] |
 //! | what waits, and who is told of its fate | [`service::offline`], [`service::receipts`], asked for as [`chat::imdn`] reads it |
 //! | what watchers of a room, a list or of watchers read | [`presence::conference`], [`presence::rlmi`], [`presence::winfo`] |
 //! | what a phone's answer means | [`chat::outcome`] |

@@ -31,6 +31,7 @@ use crate::refusal::Fault;
 use crate::service::clock::Clock;
 use crate::service::delivery::{Delivery, Report, Wires};
 use crate::service::domains::Domains;
+use crate::service::focus::buddies::Questions;
 use crate::service::focus::{Focus, Rules, TOLD_AGAIN, Turns};
 use crate::service::identity::Identity;
 use crate::service::offline::Offline;
@@ -40,6 +41,7 @@ use crate::service::receipts::Receipts;
 use crate::service::registrar::{Flows, Listening, Registrar};
 use crate::service::relay::{AWAY_AGAIN, Relay};
 use crate::service::reminders::Reminders;
+use crate::service::roster::Roster;
 use crate::sip::endpoint::{self, Endpoint, TxKey};
 use crate::sip::message::{Limits, Message};
 use crate::sip::transaction::Timers;
@@ -278,12 +280,14 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
     };
     // The only place that sets it.
     let _ = flows.streams.set(streams.clone());
-    let people = Arc::new(People { store: store.clone(), start: start.clone() });
+    let roster = Arc::new(Roster::new(store.clone(), start.clone(), config.presence.open));
+    let people = Arc::new(People { store: store.clone(), roster: roster.clone(), start: start.clone() });
     let focus = Arc::new(Focus {
         store: store.clone(),
         delivery: delivery.clone(),
         registrar: registrar.clone(),
         people,
+        roster: roster.clone(),
         domains: domains.clone(),
         clock,
         dialect: config.imc.dialect,
@@ -301,6 +305,8 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         knocks: Once::per(KNOCK_AGAIN),
         turns: Turns::default(),
     });
+    // The only place that sets it.
+    let _ = roster.asks.set(Box::new(Questions(Arc::downgrade(&focus), clock)));
     let offline = Arc::new(Offline {
         store: store.clone(),
         delivery: delivery.clone(),

@@ -41,6 +41,7 @@ pub struct Config {
     pub offline: Offline,
     pub delivery: Delivery,
     pub history: History,
+    pub presence: Presence,
     pub limits: Limits,
     pub control: Control,
     pub log: Log,
@@ -177,6 +178,14 @@ pub struct History {
     pub max_bytes: u64,
 }
 
+/// `[presence]`: who sees when whom is there.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Presence {
+    /// Everybody sees everybody who has not blocked him, and nobody is asked.
+    pub open: bool,
+}
+
 /// `[limits]`: what one sender and one room may use.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -235,6 +244,7 @@ impl Default for Config {
             offline: Offline::default(),
             delivery: Delivery::default(),
             history: History::default(),
+            presence: Presence::default(),
             limits: Limits::default(),
             control: Control::default(),
             log: Log::default(),

@@ -3,9 +3,11 @@
 //! Presence is not in the log: what *is* replaces what was. Prevents that a watcher is told what is no longer true.
 //! Never decides who may see whom: that is the roster's, a floor above.
 
+pub mod avatar;
 pub mod conference;
 pub mod lists;
 pub mod rlmi;
+pub mod roster;
 pub mod summary;
 pub mod winfo;
 pub mod xml;

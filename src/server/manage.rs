@@ -121,7 +121,11 @@ impl Management for Server {
         let account = self.ours(&account)?;
         self.registrar.forget(&account).await?;
         // First what lets him in: nobody joins again a room that he was just taken out of.
+        let concerned = self.focus.roster.concerned(&account)?;
         let was = self.store.remove_account(&account).await?;
+        if was {
+            self.focus.roster.ended(&account, &concerned);
+        }
         let rooms = self.focus.leave_all(&account).await?;
         if !was && rooms.is_empty() {
             return Err(missing("account", &account));
@@ -182,14 +186,14 @@ impl Management for Server {
             return Err(Denied::Refused(format!("{who} cannot be kept from writing to itself")));
         }
         if !block {
-            let was = self.store.unblock(who, &user).await?;
+            let was = self.focus.people.unblock(who, &user).await?;
             return if was {
                 Ok(())
             } else {
                 Err(Denied::NotFound(format!("{user} is not blocked by {who}")))
             };
         }
-        if !self.store.block(who, &user, BLOCKED_MAX).await? {
+        if !self.focus.people.block(who, &user).await? {
             return Err(Denied::Refused(format!("{who} has blocked {BLOCKED_MAX} users already")));
         }
         Ok(())

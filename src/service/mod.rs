@@ -13,3 +13,4 @@ pub mod receipts;
 pub mod registrar;
 pub mod relay;
 pub mod reminders;
+pub mod roster;

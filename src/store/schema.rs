@@ -15,6 +15,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../sql/sqlite/0003_archive.sql"),
     include_str!("../../sql/sqlite/0004_offline.sql"),
     include_str!("../../sql/sqlite/0005_names.sql"),
+    include_str!("../../sql/sqlite/0006_roster.sql"),
 ];
 const IMC: &str = include_str!("../../sql/sqlite/imc.sql");
 const IMC_INDEXES: &str = include_str!("../../sql/sqlite/imc_indexes.sql");
@@ -38,6 +39,7 @@ impl Tables {
         const OURS: &[&str] = &[
             "account",
             "accepted",
+            "avatar",
             "binding",
             "blocked",
             "conversation",
@@ -45,9 +47,12 @@ impl Tables {
             "later",
             "log",
             "meta",
+            "question",
             "receipt",
+            "roster",
             "setting",
             "span",
+            "status",
         ];
         for name in [rooms, members] {
             let mut chars = name.chars();

@@ -32,5 +32,6 @@ mod register;
 mod reload;
 mod reminders;
 mod rooms;
+mod roster;
 mod storm;
 mod trusted;
