@@ -4,6 +4,7 @@
 mod life;
 mod listen;
 mod manage;
+mod people;
 
 use std::fs::{File, OpenOptions};
 use std::net::IpAddr;

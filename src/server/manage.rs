@@ -16,7 +16,7 @@ use crate::sip::uri::canonical;
 use crate::store::{Account, Credentials};
 use crate::types::{Aor, Entry, Room, UnixMs};
 
-fn missing(what: &str, who: &Aor) -> Denied {
+pub(super) fn missing(what: &str, who: &Aor) -> Denied {
     Denied::NotFound(format!("no {what} {who}"))
 }
 
@@ -35,7 +35,7 @@ impl Server {
     }
 
     /// An address in canonical form; its domain must be served.
-    fn ours(&self, who: &Aor) -> Result<Aor, Denied> {
+    pub(super) fn ours(&self, who: &Aor) -> Result<Aor, Denied> {
         let domain = self.served(who.host())?;
         Aor::new(&canonical(who.user()), &domain)
             .ok_or_else(|| Denied::Refused(format!("{who} is no address")))
@@ -48,7 +48,7 @@ impl Server {
     }
 
     /// An address of ours that state is kept for.
-    fn known_account(&self, who: &Aor) -> Result<Account, Denied> {
+    pub(super) fn known_account(&self, who: &Aor) -> Result<Account, Denied> {
         let who = self.ours(who)?;
         self.store.account(&who)?.ok_or_else(|| missing("account", &who))
     }

@@ -166,3 +166,62 @@ fn a_status_is_said_shown_and_ended() {
     alice.hears("*** bob@example.org has not asked to see when you are there");
     alice.expect(404, "nowhere", "#buddies");
 }
+
+#[test]
+fn administrators_link_people_and_say_how_they_are() {
+    let daemon = Daemon::open();
+    let (alice, bob) = (daemon.udp("alice"), daemon.udp("bob"));
+    let asked = |args: &[&str], wanted: i32| {
+        let output = daemon.imcctl(args);
+        assert_eq!(output.status.code(), Some(wanted), "{args:?} {output:?}");
+        String::from_utf8_lossy(if wanted == 0 { &output.stdout } else { &output.stderr }).into_owned()
+    };
+    asked(
+        &["roster", "add", "alice", "bob", "--nick", "Bobby", "--group", "work", "--group", "my friends"],
+        0,
+    );
+    bob.hears(QUESTION);
+    let list = asked(&["roster", "list", "alice"], 0);
+    assert!(list.contains("bob@example.org  Bobby  work, my friends  asked"), "{list}");
+    assert!(asked(&["roster", "link", "bob", "alice"], 0).contains("both"));
+    alice.expect(202, MANAGER, "#buddies");
+    alice.hears("Your buddies:\nBobby <bob@example.org> [work, my friends] - both");
+    assert!(asked(&["roster", "unlink", "alice", "bob"], 0).contains("none"));
+    asked(&["roster", "remove", "alice", "bob"], 0);
+    assert!(asked(&["roster", "remove", "alice", "bob"], 1).contains("is no buddy of"));
+    assert!(asked(&["roster", "add", "alice", "alice"], 1).contains("sees itself already"));
+    assert!(asked(&["roster", "list", "nobody"], 1).contains("no account nobody@example.org"));
+    assert!(asked(&["room", "list", "--nick", "x"], 2).contains("room list takes no --nick"));
+
+    let shown = asked(&["presence", "set", "alice", "Busy", "in a meeting"], 0);
+    assert!(shown.contains("says     busy") && shown.contains("note     in a meeting"), "{shown}");
+    assert!(asked(&["presence", "set", "alice", "asleep"], 1).contains("no such state; it can be offline, "));
+    assert!(asked(&["presence", "set", "alice", "auto"], 0).contains("says     auto"));
+    assert!(asked(&["presence", "show", "alice"], 0).contains("says     auto"));
+}
+
+#[test]
+fn a_picture_goes_in_and_comes_out_as_it_was() {
+    let mut daemon = Daemon::open();
+    let _alice = daemon.udp("alice");
+    let file = |name: &str| daemon.dir().join(name).display().to_string();
+    let (png, page, large, out) = (file("a.png"), file("a.html"), file("large.png"), file("out.png"));
+    let data = [&b"\x89PNG\r\n\x1a\n"[..], &[0, 1, 2, 255]].concat();
+    std::fs::write(&png, &data).expect("a picture");
+    std::fs::write(&page, "<html>").expect("a page");
+    std::fs::write(&large, [&data[..], &[0; 65_536]].concat()).expect("a large picture");
+    let code = |daemon: &Daemon, args: &[&str]| daemon.imcctl(args).status.code();
+    assert_eq!(code(&daemon, &["avatar", "get", "alice", &out]), Some(1));
+    assert_eq!(code(&daemon, &["avatar", "set", "alice", &page]), Some(1));
+    assert_eq!(code(&daemon, &["avatar", "set", "alice", &large]), Some(2));
+    assert_eq!(code(&daemon, &["avatar", "set", "alice", "/nonexistent.png"]), Some(2));
+    let set = daemon.imcctl(&["avatar", "set", "alice", &png]);
+    let said = String::from_utf8_lossy(&set.stdout).into_owned();
+    assert!(said.contains("image/png") && said.contains("bytes    12"), "{said}");
+    daemon.kill_and_restart();
+    let got = daemon.imcctl(&["avatar", "get", "alice", &out]);
+    assert_eq!(String::from_utf8_lossy(&got.stdout), said, "{got:?}");
+    assert_eq!(std::fs::read(&out).expect("what was written"), data);
+    assert_eq!(code(&daemon, &["avatar", "remove", "alice"]), Some(0));
+    assert_eq!(code(&daemon, &["avatar", "remove", "alice"]), Some(1));
+}
