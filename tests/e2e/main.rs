@@ -4,9 +4,11 @@
 //! Nothing here looks into the daemon: only what the phones show counts.
 
 mod digest;
+mod evening;
 mod examples;
 mod kamailio;
 
 mod kit;
+mod opensips;
 mod restart;
 mod rooms;

@@ -7,6 +7,7 @@ mod baresip;
 mod daemon;
 mod kamailio;
 mod linphone;
+mod opensips;
 mod process;
 mod sipp;
 
@@ -14,6 +15,7 @@ pub use baresip::Baresip;
 pub use daemon::Daemon;
 pub use kamailio::Kamailio;
 pub use linphone::Linphone;
+pub use opensips::OpenSips;
 pub use sipp::Sipp;
 
 use process::Process;
@@ -110,6 +112,15 @@ pub fn installed(programs: &[&str]) -> bool {
     assert!(skip, "not installed: {missing:?}; run tools/test-peers.sh, or set IMCD_SKIP_PEERS=1 to skip");
     eprintln!("skipped (IMCD_SKIP_PEERS=1): {missing:?} not installed");
     false
+}
+
+/// True if `program` is there. For what Debian has no package of: its absence is said, and fails nothing.
+pub fn there(program: &str) -> bool {
+    let found = find_program(program).is_some();
+    if !found {
+        eprintln!("skipped: no {program} is installed, and the distribution has none");
+    }
+    found
 }
 
 fn find_program(name: &str) -> Option<PathBuf> {
