@@ -3,6 +3,7 @@
 //! All waiting is for something that a program says, with a generous deadline; every program is ended by its own
 //! process id when its driver is dropped.
 
+mod asterisk;
 mod baresip;
 mod daemon;
 mod kamailio;
@@ -11,6 +12,7 @@ mod opensips;
 mod process;
 mod sipp;
 
+pub use asterisk::Asterisk;
 pub use baresip::Baresip;
 pub use daemon::Daemon;
 pub use kamailio::Kamailio;
