@@ -34,6 +34,24 @@ fn an_evening_behind_a_proxy_that_passes_registrations_on_with_its_path() {
 }
 
 #[test]
+fn an_evening_behind_a_proxy_that_passes_on_every_register_itself() {
+    an_evening(&["PASS_IT_ON"]);
+}
+
+/// As JsSIP and others ask for it: with reg-id and `Supported: outbound`, which the first hop has to be able to keep.
+#[test]
+fn a_phone_that_keeps_flows_is_taken_behind_the_proxy() {
+    let Some(House { kamailio, mut imcd }) = house(&["PASS_IT_ON"]) else { return };
+    let mut alice = Baresip::start(&kamailio, User::new("alice", Transport::Udp).keeping_flows());
+    let mut bob = Baresip::start(&kamailio, User::new("bob", Transport::Udp).keeping_flows());
+    alice.send("bob", "over your flow");
+    bob.hears("alice", "over your flow");
+    imcd.crash();
+    bob.send("alice", "and over yours");
+    alice.hears("bob", "and over yours");
+}
+
+#[test]
 fn a_proxy_that_returns_what_it_cannot_place_makes_no_circle_and_loses_nothing() {
     an_evening(&["RETURN_WHAT_IS_NOT_HERE"]);
 }

@@ -53,15 +53,21 @@ pub struct User {
     pub name: &'static str,
     pub password: Option<&'static str>,
     pub transport: Transport,
+    /// It asks for outbound (RFC 5626), where the phone can.
+    pub keeps_flows: bool,
 }
 
 impl User {
     pub fn new(name: &'static str, transport: Transport) -> User {
-        User { name, password: None, transport }
+        User { name, password: None, transport, keeps_flows: false }
     }
 
     pub fn with_password(name: &'static str, password: &'static str, transport: Transport) -> User {
-        User { name, password: Some(password), transport }
+        User { password: Some(password), ..User::new(name, transport) }
+    }
+
+    pub fn keeping_flows(self) -> User {
+        User { keeps_flows: true, ..self }
     }
 }
 
