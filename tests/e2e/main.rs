@@ -7,6 +7,7 @@ mod asterisk;
 mod digest;
 mod evening;
 mod examples;
+mod freeswitch;
 mod kamailio;
 
 mod kit;

@@ -6,6 +6,7 @@
 mod asterisk;
 mod baresip;
 mod daemon;
+mod freeswitch;
 mod kamailio;
 mod linphone;
 mod opensips;
@@ -15,6 +16,7 @@ mod sipp;
 pub use asterisk::Asterisk;
 pub use baresip::Baresip;
 pub use daemon::Daemon;
+pub use freeswitch::FreeSwitch;
 pub use kamailio::Kamailio;
 pub use linphone::Linphone;
 pub use opensips::OpenSips;
@@ -137,7 +139,13 @@ fn find_program(name: &str) -> Option<PathBuf> {
 }
 
 /// Waits until a SIP server answers OPTIONS over UDP.
-fn await_options(port: u16, mut process: Process) -> Process {
+fn await_options(port: u16, process: Process) -> Process {
+    await_answer(port, "OPTIONS", 200, process)
+}
+
+/// Waits until a SIP server answers `method` over UDP with `status`.
+fn await_answer(port: u16, method: &str, status: u16, mut process: Process) -> Process {
+    let ready = format!("SIP/2.0 {status}");
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket on loopback");
     socket.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout can be set");
     let from = socket.local_addr().expect("the socket is bound");
@@ -147,18 +155,18 @@ fn await_options(port: u16, mut process: Process) -> Process {
     while Instant::now() < deadline && !process.has_ended() {
         tries += 1;
         let request = format!(
-            "OPTIONS sip:127.0.0.1:{port} SIP/2.0\r\nVia: SIP/2.0/UDP {from};branch=z9hG4bK-up{tries};rport\r\n\
-             Max-Forwards: 70\r\nFrom: <sip:harness@127.0.0.1>;tag=up\r\nTo: <sip:127.0.0.1:{port}>\r\n\
-             Call-ID: up{tries}@{from}\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+            "{method} sip:127.0.0.1:{port} SIP/2.0\r\nVia: SIP/2.0/UDP {from};branch=z9hG4bK-up{tries};rport\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:harness@127.0.0.1>;tag=up\r\nTo: <sip:harness@127.0.0.1>\r\n\
+             Call-ID: up{tries}@{from}\r\nCSeq: 1 {method}\r\nContent-Length: 0\r\n\r\n"
         );
         // Refused until the server has bound its socket: that is what is waited for.
         let _ = socket.send_to(request.as_bytes(), ("127.0.0.1", port));
         match socket.recv(&mut answer) {
-            Ok(length) if answer[..length].starts_with(b"SIP/2.0 200") => return process,
+            Ok(length) if answer[..length].starts_with(ready.as_bytes()) => return process,
             _ => {}
         }
     }
-    process.fail("does not answer OPTIONS")
+    process.fail(&format!("does not answer {method} with {status}"))
 }
 
 /// A port of 127.0.0.1 that is free for UDP and TCP. Below the range from which the kernel takes the ports of
