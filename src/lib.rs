@@ -47,6 +47,7 @@
 //! | what a phone's answer means | [`chat::outcome`] |
 //! | what becomes of a room when an account ends | [`chat::depart`] |
 //! | what members see of a message | [`chat::render`] |
+//! | what watchers are told of a person | [`presence::compose`], from what [`presence::pidf`] reads |
 //! | a management command | a row in [`edge::control::table`] and a method of [`edge::control::Management`] |
 //! | a configuration key | [`config`] and `etc/imcd.toml` |
 //! | a table or column | a new file in `sql/sqlite/`, the statement in [`store`] |

@@ -61,6 +61,8 @@ refusals! {
     ALREADY_THERE = 603 "Already in This Room";
     OWNER_STAYS = 603 "The Owner Cannot Leave";
     ROOM_FULL = 603 "Room Is Full";
+    BAD_PRESENCE = 400 "Presence Document Malformed";
+    FOREIGN_PRESENCE = 400 "Presence Document Is of Somebody Else";
     UNKNOWN_COMMAND = 400 "Unknown Command";
 }
 

@@ -4,8 +4,11 @@
 //! Never decides who may see whom: that is the roster's, a floor above.
 
 pub mod avatar;
+pub mod compose;
 pub mod conference;
+pub mod extension;
 pub mod lists;
+pub mod pidf;
 pub mod rlmi;
 pub mod roster;
 pub mod summary;
