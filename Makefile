@@ -26,6 +26,6 @@ bench:
 deny:
 	$(CARGO) deny check
 
-# The phones and tools that the tests talk to (sipp, baresip, linphonec, strace, xmllint).
+# The phones and tools that the tests talk to (sipp, baresip, linphonec, strace, xmllint, kamailio).
 peers:
 	tools/test-peers.sh

@@ -41,11 +41,13 @@
 //! | what a person sets for himself | [`chat::settings`], its words in [`chat::personal`], its meaning in [`service::person`] |
 //! | what a person asks of what was said | [`chat::recall`], how it is shown in [`chat::history`], looked up by [`store`] |
 //! | what is to be said later | [`chat::reminder`], said by [`service::reminders`] |
+//! | who sees when whom is there | [`presence::roster`], asked and changed through [`service::roster`] |
 //! | what waits, and who is told of its fate | [`service::offline`], [`service::receipts`], asked for as [`chat::imdn`] reads it |
 //! | what watchers of a room, a list or of watchers read | [`presence::conference`], [`presence::rlmi`], [`presence::winfo`] |
 //! | what a phone's answer means | [`chat::outcome`] |
 //! | what becomes of a room when an account ends | [`chat::depart`] |
 //! | what members see of a message | [`chat::render`] |
+//! | what watchers are told of a person | [`presence::compose`], from what [`presence::pidf`] reads |
 //! | a management command | a row in [`edge::control::table`] and a method of [`edge::control::Management`] |
 //! | a configuration key | [`config`] and `etc/imcd.toml` |
 //! | a table or column | a new file in `sql/sqlite/`, the statement in [`store`] |

@@ -36,6 +36,8 @@ refusals! {
     NO_SUCH_USER = 404 "No Such User or Room";
     NO_SUCH_DOMAIN = 404 "Domain Not Served Here";
     NO_SUCH_REMINDER = 404 "No Such Reminder";
+    NO_SUCH_BUDDY = 404 "No Such Buddy";
+    NOT_ASKED = 404 "Nobody Has Asked";
     NOTHING_TO_ACCEPT = 404 "No Invitation to This Room";
     NO_LIST = 400 "Recipient List Missing or Malformed";
     NOBODY_ON_LIST = 404 "Nobody on the List Can Be Written to";
@@ -59,6 +61,8 @@ refusals! {
     ALREADY_THERE = 603 "Already in This Room";
     OWNER_STAYS = 603 "The Owner Cannot Leave";
     ROOM_FULL = 603 "Room Is Full";
+    BAD_PRESENCE = 400 "Presence Document Malformed";
+    FOREIGN_PRESENCE = 400 "Presence Document Is of Somebody Else";
     UNKNOWN_COMMAND = 400 "Unknown Command";
 }
 

@@ -4,6 +4,7 @@
 mod life;
 mod listen;
 mod manage;
+mod people;
 
 use std::fs::{File, OpenOptions};
 use std::net::IpAddr;
@@ -35,6 +36,7 @@ use crate::refusal::Fault;
 use crate::service::clock::Clock;
 use crate::service::delivery::{Delivery, Report, Wires};
 use crate::service::domains::Domains;
+use crate::service::focus::buddies::Questions;
 use crate::service::focus::{Focus, Rules, TOLD_AGAIN, Turns};
 use crate::service::identity::Identity;
 use crate::service::offline::Offline;
@@ -301,12 +303,14 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
     };
     // The only place that sets it.
     let _ = flows.streams.set(streams.clone());
-    let people = Arc::new(People { store: store.clone(), start: start.clone() });
+    let roster = Arc::new(Roster::new(store.clone(), start.clone(), config.presence.open));
+    let people = Arc::new(People { store: store.clone(), roster: roster.clone(), start: start.clone() });
     let focus = Arc::new(Focus {
         store: store.clone(),
         delivery: delivery.clone(),
         registrar: registrar.clone(),
         people,
+        roster: roster.clone(),
         domains: domains.clone(),
         clock,
         dialect: config.imc.dialect,
@@ -324,6 +328,8 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         knocks: Once::per(KNOCK_AGAIN),
         turns: Turns::default(),
     });
+    // The only place that sets it.
+    let _ = roster.asks.set(Box::new(Questions(Arc::downgrade(&focus), clock)));
     let offline = Arc::new(Offline {
         store: store.clone(),
         delivery: delivery.clone(),
@@ -549,13 +555,15 @@ fn agent(
 ) -> Result<Agent, Fault> {
     let ways = registrar.clone();
     let set = &config.presence;
+    let default = 3600.clamp(set.min_expires, set.max_expires.max(set.min_expires));
+    let lives = Lives { min: set.min_expires, default, max: set.max_expires };
     let settings = presence::Settings {
         shard: shards as u8,
         ids,
         timers,
         ways: Box::new(move |flow, dialog| ways.way_back(flow, dialog)),
-        publications: Lives { min: set.min_expires, default: 3600, max: set.max_expires },
-        subscriptions: Lives { min: set.min_expires, default: 3600, max: set.max_expires },
+        publications: lives,
+        subscriptions: lives,
         pace: if set.throttle { 100 } else { 0 },
         registered_is_online: set.registered_is_online,
         max: set.max_subscriptions as usize,

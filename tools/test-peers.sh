@@ -8,6 +8,7 @@
 # exits 1; IMCD_SKIP_PEERS=1 makes that exit 0, and the tests in question skip themselves.
 set -eu
 
+# OpenSIPS, Asterisk and FreeSWITCH are run too where they are found; Debian 12 has no packages of them.
 # program : Debian package
 peers='sipp:sip-tester baresip:baresip-core linphonec:linphone-cli strace:strace kamailio:kamailio xmllint:libxml2-utils'
 

@@ -9,10 +9,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use clap::Parser;
 use imcd::config::Config;
 use imcd::edge::control::rpc::{INVALID_PARAMS, METHOD_NOT_FOUND};
 use imcd::edge::control::table::{self, COMMANDS, Command, Kind};
+use imcd::presence::avatar::AVATAR_MAX;
 use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 use serde_json::{Map, Value, json};
 
@@ -37,6 +40,12 @@ struct Arguments {
     /// The password, for commands that take one; without it, it is asked for, or read from standard input
     #[arg(long, value_name = "PW")]
     password: Option<String>,
+    /// The nickname, for commands that take one
+    #[arg(long, value_name = "NAME")]
+    nick: Option<String>,
+    /// A group, for commands that take groups; more than once for several
+    #[arg(long, value_name = "NAME")]
+    group: Vec<String>,
     #[arg(hide = true)]
     words: Vec<String>,
 }
@@ -86,21 +95,32 @@ fn run(arguments: Arguments) -> Result<String, Failure> {
     for (arg, word) in command.args.iter().zip(rest) {
         params.insert(arg.name.into(), word.clone().into());
     }
-    let secret = command.args.iter().find(|arg| arg.kind == Kind::Secret);
-    match (secret, arguments.password) {
-        (Some(arg), Some(given)) => {
-            params.insert(arg.name.into(), given.into());
-        }
-        (None, Some(_)) => {
-            return Err(Failure::Usage(format!("{} takes no --password", command.name.replace('.', " "))));
-        }
-        _ => {}
+    let groups = (!arguments.group.is_empty()).then(|| arguments.group.join(","));
+    for (kind, option, given) in [
+        (Kind::Secret, "--password", arguments.password),
+        (Kind::Nick, "--nick", arguments.nick),
+        (Kind::Groups, "--group", groups),
+    ] {
+        let Some(given) = given else { continue };
+        let Some(arg) = command.args.iter().find(|arg| arg.kind == kind) else {
+            return Err(Failure::Usage(format!("{} takes no {option}", command.name.replace('.', " "))));
+        };
+        params.insert(arg.name.into(), given.into());
     }
+    let secret = command.args.iter().find(|arg| arg.kind == Kind::Secret);
+    let output = command.args.iter().find(|arg| arg.kind == Kind::Output);
+    let output = output.and_then(|arg| params.remove(arg.name));
     let missing = |params: &Map<String, Value>| {
         command.args.iter().find(|arg| arg.required && !params.contains_key(arg.name)).map(|arg| arg.kind)
     };
     if missing(&params).is_some_and(|kind| kind != Kind::Secret) {
         return Err(Failure::Usage(format!("an argument is missing; usage: imcctl {}", command.usage())));
+    }
+    for arg in command.args.iter().filter(|arg| arg.kind == Kind::File) {
+        if let Some(file) = params.get(arg.name).and_then(Value::as_str) {
+            let data = read_file(Path::new(file))?;
+            params.insert(arg.name.into(), data.into());
+        }
     }
     // Connect first: nobody types a password for a daemon that is not there.
     let path = socket_path(arguments.socket, arguments.config.as_deref())?;
@@ -112,6 +132,9 @@ fn run(arguments: Arguments) -> Result<String, Failure> {
         Failure::Usage(text) => Failure::Usage(format!("{text}; usage: imcctl {}", command.usage())),
         refused => refused,
     })?;
+    if let Some(file) = output.as_ref().and_then(Value::as_str) {
+        write_file(Path::new(file), &result)?;
+    }
     Ok(if arguments.json { format!("{result:#}\n") } else { for_people(command, &result) })
 }
 
@@ -189,6 +212,25 @@ fn call(mut stream: UnixStream, command: &Command, params: Map<String, Value>) -
     })
 }
 
+/// A picture's file, in base64. What is too long for a picture is not read to its end.
+fn read_file(path: &Path) -> Result<String, Failure> {
+    let told = |e: std::io::Error| Failure::Usage(format!("{}: {e}", path.display()));
+    let mut data = Vec::new();
+    let file = std::fs::File::open(path).map_err(told)?;
+    file.take(AVATAR_MAX as u64 + 1).read_to_end(&mut data).map_err(told)?;
+    if data.len() > AVATAR_MAX {
+        return Err(Failure::Usage(format!("{}: longer than {AVATAR_MAX} bytes", path.display())));
+    }
+    Ok(STANDARD.encode(data))
+}
+
+/// Writes the data of a result into a file.
+fn write_file(path: &Path, result: &Value) -> Result<(), Failure> {
+    let data = result["data"].as_str().and_then(|data| STANDARD.decode(data).ok());
+    let data = data.ok_or_else(|| Failure::Usage("the daemon sent no data".into()))?;
+    std::fs::write(path, data).map_err(|e| Failure::Usage(format!("{}: {e}", path.display())))
+}
+
 /// From the terminal without echo, twice; else the first line of standard input.
 fn read_password() -> Result<String, Failure> {
     let stdin = std::io::stdin();
@@ -243,7 +285,9 @@ fn for_people(command: &Command, result: &Value) -> String {
             aligned(std::iter::once(titles).chain(cells).collect())
         }
         Value::Object(fields) => {
-            aligned(command.columns.iter().map(|c| vec![c.to_string(), cell(&fields[*c])]).collect())
+            // A picture's data are no sight for people.
+            let columns = command.columns.iter().filter(|column| **column != "data");
+            aligned(columns.map(|c| vec![c.to_string(), cell(&fields[*c])]).collect())
         }
         Value::Array(items) => items.iter().map(|item| format!("{}\n", cell(item))).collect(),
         other => format!("{}\n", cell(other)),

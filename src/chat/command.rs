@@ -9,6 +9,7 @@ use nom::sequence::preceded;
 use nom::{IResult, Parser};
 
 use super::address::Names;
+use super::buddies::Buddies;
 use super::dialect::clean;
 use super::personal::Personal;
 use super::recall::Recall;
@@ -59,6 +60,8 @@ pub enum Deed {
     Recall(Recall),
     /// About what is to be said later, wherever it was sent.
     Reminder(Reminder),
+    /// About whom the sender sees and how he is, wherever it was sent.
+    Buddies(Buddies),
 }
 
 /// What help is asked about.
@@ -90,6 +93,7 @@ impl Command {
             Deed::Personal(personal) => personal.verb(),
             Deed::Recall(recall) => recall.verb(),
             Deed::Reminder(reminder) => reminder.verb(),
+            Deed::Buddies(buddies) => buddies.verb(),
         }
     }
 
@@ -112,6 +116,7 @@ impl Deed {
             Deed::Personal(personal) => personal.user_mut(),
             Deed::Recall(recall) => recall.user_mut(),
             Deed::Reminder(reminder) => reminder.user_mut(),
+            Deed::Buddies(buddies) => buddies.user_mut(),
             _ => None,
         }
     }
@@ -153,10 +158,14 @@ pub fn parse<'a>(body: &'a [u8], start: &str, names: &Names<'_>) -> Parsed<'a> {
     let Some(row) = std::str::from_utf8(word).ok().and_then(find) else {
         return Parsed::Unknown(clean(&String::from_utf8_lossy(word)));
     };
-    if row.args == Args::Reminder {
+    if matches!(row.args, Args::Reminder | Args::Buddies) {
         let typed = String::from_utf8_lossy(first_line(&after[word.len()..])).into_owned();
-        return match Reminder::read(&typed, names) {
-            Ok(reminder) => Parsed::Command(Command { room: None, deed: Deed::Reminder(reminder) }),
+        let deed = match row.args {
+            Args::Reminder => Reminder::read(&typed, names).map(Deed::Reminder),
+            _ => Buddies::read(row.verb, &typed, names).map(Deed::Buddies),
+        };
+        return match deed {
+            Ok(deed) => Parsed::Command(Command { room: None, deed }),
             Err(refusal) => Parsed::Malformed(row.verb, refusal),
         };
     }
@@ -262,7 +271,7 @@ fn arguments(row: &Row, args: &[String], start: &[u8], names: &Names<'_>) -> Res
             plain(Deed::Reminder(Reminder::Forget(n)), None)
         }
         // Read as a line, before it was cut into words.
-        Args::Reminder => Err(Refusal::MALFORMED),
+        Args::Reminder | Args::Buddies => Err(Refusal::MALFORMED),
         Args::Topic => {
             let topic = match arg(0) {
                 None => Topic::Everything,
@@ -302,6 +311,9 @@ fn deed_of(verb: Verb) -> Result<Deed, Refusal> {
         | Verb::Unblock
         | Verb::Remind
         | Verb::Forget
+        | Verb::Buddies
+        | Verb::Buddy
+        | Verb::Status
         | Verb::Help => {
             return Err(Refusal::MALFORMED);
         }

@@ -180,7 +180,7 @@ pub fn decide(
         // Decided above, with or without a room.
         Deed::Create { .. } | Deed::Join | Deed::Rooms | Deed::Help(_) => Ok(yes()),
         // No room has a say in it: the focus passes it to the person's own deeds.
-        Deed::Personal(_) | Deed::Recall(_) | Deed::Reminder(_) => {
+        Deed::Personal(_) | Deed::Recall(_) | Deed::Reminder(_) | Deed::Buddies(_) => {
             Err(no(Refusal::MALFORMED, case.voice.invalid_command("")))
         }
     }

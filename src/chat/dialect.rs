@@ -23,6 +23,11 @@ pub fn clean(typed: &str) -> String {
     shown
 }
 
+/// The same for what is kept, without a mark where it was cut: at most `most` characters.
+pub fn clean_to(typed: &str, most: usize) -> String {
+    typed.chars().filter(|c| !is_hidden(*c)).take(most).collect()
+}
+
 /// Controls, and characters that turn the direction of all that follows.
 pub(super) fn is_hidden(c: char) -> bool {
     c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -1,6 +1,7 @@
 //! Rooms without IO: what is typed, what it means, what is answered; and delivery to one contact at a time.
 
 pub mod address;
+pub mod buddies;
 pub mod command;
 pub mod content;
 pub mod convert;

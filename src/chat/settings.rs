@@ -23,11 +23,13 @@ pub struct Settings {
     pub offline: bool,
     /// What he wrote and got can be read again.
     pub archive: bool,
+    /// Who may see him sees when he was last there.
+    pub lastseen: bool,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { accept: Accept::Everybody, offline: true, archive: true }
+        Settings { accept: Accept::Everybody, offline: true, archive: true, lastseen: false }
     }
 }
 
@@ -65,6 +67,13 @@ pub const KEYS: &[Key] = &[
         help: "what you wrote and got is kept for you to read again",
         get: |s| usize::from(!s.archive),
         set: |s, at| s.archive = at == 0,
+    },
+    Key {
+        name: "lastseen",
+        values: &["off", "on"],
+        help: "others may see when you were last there",
+        get: |s| usize::from(s.lastseen),
+        set: |s, at| s.lastseen = at == 1,
     },
 ];
 

@@ -27,6 +27,9 @@ pub enum Verb {
     Remind,
     Reminders,
     Forget,
+    Buddies,
+    Buddy,
+    Status,
     Help,
 }
 
@@ -52,6 +55,8 @@ pub enum Args {
     Person,
     /// `[user] when text`, text being the rest of the line.
     Reminder,
+    /// About buddies and one's own state; the rest of the line.
+    Buddies,
     /// A number.
     Number,
     /// `[command]`
@@ -350,6 +355,39 @@ pub const COMMANDS: &[Row] = &[
         added: "forget <n> - take back a reminder, by the number that reminders shows",
     },
     Row {
+        verb: Verb::Buddies,
+        words: &["buddies"],
+        args: Args::Buddies,
+        right: Right::Oneself,
+        usage: "",
+        deed: "",
+        kamailio: "",
+        openser: "",
+        added: "buddies - show your buddies and who asks to see you",
+    },
+    Row {
+        verb: Verb::Buddy,
+        words: &["buddy"],
+        args: Args::Buddies,
+        right: Right::Oneself,
+        usage: "add|accept|refuse|remove|group|nick <user_name> [<nickname>|<group> …]",
+        deed: "",
+        kamailio: "",
+        openser: "",
+        added: "buddy add|accept|refuse|remove|group|nick <user_name> … - see when a user is there, let him see you",
+    },
+    Row {
+        verb: Verb::Status,
+        words: &["status"],
+        args: Args::Buddies,
+        right: Right::Oneself,
+        usage: "[auto|online|away|busy|on-the-phone|extended-away|offline [\"<note>\"]]",
+        deed: "",
+        kamailio: "",
+        openser: "",
+        added: "status [<state> [<note>]|auto] - say how you are, or let your phones say it",
+    },
+    Row {
         verb: Verb::Help,
         words: &["help"],
         args: Args::Topic,
@@ -375,7 +413,7 @@ pub(super) fn find(word: &str) -> Option<&'static Row> {
 mod tests {
     use super::*;
 
-    const VERBS: [Verb; 23] = [
+    const VERBS: [Verb; 26] = [
         Verb::Create,
         Verb::Join,
         Verb::Invite,
@@ -398,6 +436,9 @@ mod tests {
         Verb::Remind,
         Verb::Reminders,
         Verb::Forget,
+        Verb::Buddies,
+        Verb::Buddy,
+        Verb::Status,
         Verb::Help,
     ];
 

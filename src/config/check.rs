@@ -24,6 +24,11 @@ pub const BOUNDS: &[(&str, RangeInclusive<i64>)] = &[
     ("offline.max_messages", 1..=1_000_000),
     ("offline.room_max", 0..=100_000),
     ("history.max_bytes", 0..=i64::MAX),
+    ("presence.min_expires", 1..=3600),
+    ("presence.max_expires", 60..=86_400),
+    ("presence.max_subscriptions", 1..=10_000_000),
+    ("presence.max_per_watcher", 1..=100_000),
+    ("presence.max_per_address", 1..=1_000_000),
     ("limits.message_bytes", 64..=1_048_576),
     ("limits.member_max", 1..=1_000_000),
     ("limits.posts_per_s", 0..=100_000),
@@ -101,6 +106,11 @@ pub(super) fn problems(c: &Config) -> Vec<(&'static str, String)> {
     need(c.sip.t1_ms <= c.sip.t2_ms, "sip.t2_ms", format!("expected at least sip.t1_ms ({})", c.sip.t1_ms));
 
     let r = &c.registrar;
+    need(
+        c.presence.min_expires <= c.presence.max_expires,
+        "presence.max_expires",
+        format!("expected at least min_expires ({})", c.presence.min_expires),
+    );
     need(
         r.min_expires <= r.default_expires && r.default_expires <= r.max_expires,
         "registrar.default_expires",

@@ -40,8 +40,8 @@ pub struct Config {
     pub db: Db,
     pub offline: Offline,
     pub delivery: Delivery,
-    pub presence: Presence,
     pub history: History,
+    pub presence: Presence,
     pub limits: Limits,
     pub control: Control,
     pub log: Log,
@@ -164,6 +164,8 @@ pub struct Offline {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Presence {
+    /// Everybody sees everybody who has not blocked him, and nobody is asked.
+    pub open: bool,
     /// A phone that is registered and publishes nothing counts as online.
     pub registered_is_online: bool,
     /// NOTIFYs keep the intervals that their packages ask for.
@@ -252,8 +254,8 @@ impl Default for Config {
             db: Db::default(),
             offline: Offline::default(),
             delivery: Delivery::default(),
-            presence: Presence::default(),
             history: History::default(),
+            presence: Presence::default(),
             limits: Limits::default(),
             control: Control::default(),
             log: Log::default(),
@@ -337,6 +339,7 @@ impl Default for Offline {
 impl Default for Presence {
     fn default() -> Presence {
         Presence {
+            open: false,
             registered_is_online: true,
             throttle: true,
             min_expires: 10,

@@ -406,7 +406,9 @@ impl Driver {
     fn flush(&mut self, work: &mut Work) {
         for Transmit { to, bytes } in work.transmits.drain(..) {
             match to {
-                Dest::Udp { listener, to } => udp::send(&self.sockets, &self.faces, listener, to, &bytes).unwrap_or_default(),
+                Dest::Udp { listener, to } => {
+                    udp::send(&self.sockets, &self.faces, listener, to, &bytes).unwrap_or_default()
+                }
                 Dest::Conn(conn) => {
                     self.streams.send(conn, &bytes, None);
                 }
@@ -425,7 +427,9 @@ impl Driver {
             let mut failed = Vec::new();
             for (to, bytes, branch) in out.iter() {
                 let sent = match to {
-                    Dest::Udp { listener, to } => udp::send(&self.sockets, &self.faces, listener, to, bytes).is_ok(),
+                    Dest::Udp { listener, to } => {
+                        udp::send(&self.sockets, &self.faces, listener, to, bytes).is_ok()
+                    }
                     Dest::Conn(conn) => self.streams.send(conn, bytes, branch),
                     Dest::Connect(to) => {
                         self.streams.send_to(to, bytes, branch);

@@ -36,6 +36,9 @@ const RETRY_AFTER: &str = "10";
 const CALL_ID_MAX: usize = 200;
 /// Header lines of a direct message that are passed on, in bytes.
 const PASSED_MAX: usize = 4096;
+/// How names begin that are a matter between two neighbours alone (RFC 3329); FreeSWITCH takes for a loop whatever comes
+/// back with its own.
+const NEXT_DOOR: [&str; 2] = ["security-", "x-fs-sending-message"];
 /// Headers of a direct message that are never passed on, or are made anew (spec §4).
 const NOT_PASSED: &[Name] = &[
     Name::Via,
@@ -505,8 +508,9 @@ fn passed_lines(message: &Message<'_>) -> String {
         let (Ok(spelled), Ok(value)) = (std::str::from_utf8(spelled), std::str::from_utf8(value)) else {
             continue;
         };
-        let security = spelled.to_ascii_lowercase().starts_with("security-");
-        if NOT_PASSED.contains(&name) || security || lines.len() + value.len() > PASSED_MAX {
+        let lower = spelled.to_ascii_lowercase();
+        let next_door = NEXT_DOOR.iter().any(|beginning| lower.starts_with(beginning));
+        if NOT_PASSED.contains(&name) || next_door || lines.len() + value.len() > PASSED_MAX {
             continue;
         }
         let name = if name == Name::Other { spelled } else { name.text() };

@@ -20,10 +20,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use self::people::Person;
-pub use self::saved::{Save, Saved};
-pub use self::subscription::{Entry, List, New, Refresh, Target, Way};
 use self::people::Presentity;
+pub use self::saved::{Save, Saved};
 use self::subscription::Subscription;
+pub use self::subscription::{Entry, List, New, Refresh, Target, Way};
 use self::watching::Waiting;
 use super::conference::Snapshot;
 use super::package::Package;
@@ -106,13 +106,30 @@ pub type Ticket = u64;
 /// What floors above tell the agent.
 pub enum Input {
     /// `who` was authenticated and owns what he publishes.
-    Publish { ticket: Ticket, who: Aor, put: Put },
-    Subscribe { ticket: Ticket, new: Box<New> },
-    Refresh { ticket: Ticket, refresh: Box<Refresh> },
+    Publish {
+        ticket: Ticket,
+        who: Aor,
+        put: Put,
+    },
+    Subscribe {
+        ticket: Ticket,
+        new: Box<New>,
+    },
+    Refresh {
+        ticket: Ticket,
+        refresh: Box<Refresh>,
+    },
     /// Somebody has phones that are registered, or no more.
-    Registered { who: Aor, is: bool },
+    Registered {
+        who: Aor,
+        is: bool,
+    },
     /// What `watcher` may see of `presentity` from now on.
-    Standing { presentity: Aor, watcher: Aor, standing: Standing },
+    Standing {
+        presentity: Aor,
+        watcher: Aor,
+        standing: Standing,
+    },
     /// Somebody's buddies or their groups have changed.
     Roster(Aor),
     /// Something has changed there: whoever watches it asks again.
@@ -130,7 +147,10 @@ pub enum Input {
 pub enum Answer {
     Published(Result<publication::Done, publication::Refused>),
     /// For so many seconds; `contact` is ours in this dialog, a header value.
-    Subscribed { seconds: u32, contact: Arc<str> },
+    Subscribed {
+        seconds: u32,
+        contact: Arc<str>,
+    },
     No(No),
 }
 
@@ -154,11 +174,17 @@ pub enum No {
 /// What the agent tells the floors above.
 #[derive(Clone, Debug)]
 pub enum Event {
-    Answer { ticket: Ticket, answer: Answer },
+    Answer {
+        ticket: Ticket,
+        answer: Answer,
+    },
     /// To be answered by [`Input::Told`].
     Ask(Source),
     /// Somebody's state has changed.
-    State { who: Aor, state: State },
+    State {
+        who: Aor,
+        state: State,
+    },
 }
 
 /// Monotonic counts since start, and how much there is now.

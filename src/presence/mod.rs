@@ -4,11 +4,16 @@
 //! Never decides who may see whom: that is the roster's, a floor above.
 
 pub mod agent;
+pub mod avatar;
+pub mod compose;
 pub mod conference;
+pub mod extension;
 pub mod lists;
 pub mod package;
+pub mod pidf;
 pub mod publication;
 pub mod rlmi;
+pub mod roster;
 pub mod summary;
 pub mod winfo;
 pub mod xml;

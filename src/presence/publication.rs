@@ -197,7 +197,10 @@ mod tests {
             let with = Put { etag: Some(etag.into()), expires: None, body: pidf() };
             assert_eq!(put(&mut list, with, LIVES, 0, 9), Err(Refused::NoSuchTag));
         }
-        assert_eq!(put(&mut list, asked(Some(2), None, Body::None), LIVES, 60_000, 9), Err(Refused::NoSuchTag));
+        assert_eq!(
+            put(&mut list, asked(Some(2), None, Body::None), LIVES, 60_000, 9),
+            Err(Refused::NoSuchTag)
+        );
         assert_eq!((list.len(), list[0].etag), (1, 2));
     }
 

@@ -158,6 +158,16 @@ impl Element {
         Element { ns: Ns::Known(ns), local: local.into(), attributes: Vec::new(), children: Vec::new() }
     }
 
+    /// Adds an attribute without namespace.
+    pub fn set(&mut self, local: &'static str, value: impl Into<String>) {
+        self.attributes.push(Attribute { ns: Ns::NONE, local: local.into(), value: value.into() });
+    }
+
+    /// Adds `xml:lang`.
+    pub fn set_lang(&mut self, value: impl Into<String>) {
+        self.attributes.push(Attribute { ns: Ns::Known(XML), local: "lang".into(), value: value.into() });
+    }
+
     pub fn ns(&self) -> &str {
         self.ns.as_str()
     }

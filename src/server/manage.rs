@@ -16,7 +16,7 @@ use crate::sip::uri::canonical;
 use crate::store::{Account, Credentials};
 use crate::types::{Aor, Entry, Room, UnixMs};
 
-fn missing(what: &str, who: &Aor) -> Denied {
+pub(super) fn missing(what: &str, who: &Aor) -> Denied {
     Denied::NotFound(format!("no {what} {who}"))
 }
 
@@ -35,7 +35,7 @@ impl Server {
     }
 
     /// An address in canonical form; its domain must be served.
-    fn ours(&self, who: &Aor) -> Result<Aor, Denied> {
+    pub(super) fn ours(&self, who: &Aor) -> Result<Aor, Denied> {
         let domain = self.served(who.host())?;
         Aor::new(&canonical(who.user()), &domain)
             .ok_or_else(|| Denied::Refused(format!("{who} is no address")))
@@ -48,7 +48,7 @@ impl Server {
     }
 
     /// An address of ours that state is kept for.
-    fn known_account(&self, who: &Aor) -> Result<Account, Denied> {
+    pub(super) fn known_account(&self, who: &Aor) -> Result<Account, Denied> {
         let who = self.ours(who)?;
         self.store.account(&who)?.ok_or_else(|| missing("account", &who))
     }
@@ -121,7 +121,11 @@ impl Management for Server {
         let account = self.ours(&account)?;
         self.registrar.forget(&account).await?;
         // First what lets him in: nobody joins again a room that he was just taken out of.
+        let concerned = self.focus.roster.concerned(&account)?;
         let was = self.store.remove_account(&account).await?;
+        if was {
+            self.focus.roster.ended(&account, &concerned);
+        }
         let rooms = self.focus.leave_all(&account).await?;
         if !was && rooms.is_empty() {
             return Err(missing("account", &account));
@@ -182,14 +186,14 @@ impl Management for Server {
             return Err(Denied::Refused(format!("{who} cannot be kept from writing to itself")));
         }
         if !block {
-            let was = self.store.unblock(who, &user).await?;
+            let was = self.focus.people.unblock(who, &user).await?;
             return if was {
                 Ok(())
             } else {
                 Err(Denied::NotFound(format!("{user} is not blocked by {who}")))
             };
         }
-        if !self.store.block(who, &user, BLOCKED_MAX).await? {
+        if !self.focus.people.block(who, &user).await? {
             return Err(Denied::Refused(format!("{who} has blocked {BLOCKED_MAX} users already")));
         }
         Ok(())
@@ -213,7 +217,10 @@ impl Management for Server {
     }
 
     async fn offline_purge(&self, account: Aor) -> Result<u64, Denied> {
-        Ok(self.offline.purge(&self.known_account(&account)?).await?)
+        let account = self.known_account(&account)?;
+        let purged = self.offline.purge(&account).await?;
+        self.presence.purged(&account.address);
+        Ok(purged)
     }
 
     async fn offline_deliver(&self, account: Aor) -> Result<(u64, usize), Denied> {
@@ -258,6 +265,7 @@ impl Management for Server {
             outboxes += gauges.outboxes.load(Ordering::Relaxed);
             open += gauges.open.load(Ordering::Relaxed);
         }
+        let watching = *self.watching.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let stats = [
             ("active_rooms", self.store.active_rooms()),
             ("contacts", self.registrar.count() as u64),
@@ -273,6 +281,13 @@ impl Management for Server {
             ("stray_responses", sum.strays),
             ("asides_lost", sum.asides_lost),
             ("notices_dropped", sum.notices_dropped),
+            ("subscriptions", watching.subscriptions),
+            ("publications", watching.publications),
+            ("published", watching.published),
+            ("notified", watching.notified),
+            ("notify_retransmitted", watching.retransmitted),
+            ("notify_timed_out", watching.timed_out),
+            ("subscriptions_lost", watching.lost),
         ];
         Ok(stats.into_iter().map(|(name, value)| Stat { name, value }).collect())
     }

@@ -5,6 +5,7 @@
 //! his removal, and that anybody is left without an answer. Never holds a lock while it waits.
 
 mod archive;
+pub mod buddies;
 mod departures;
 mod invitations;
 mod reminders;
@@ -23,6 +24,7 @@ use super::identity::Speaker;
 use super::person::{People, Told};
 use super::ratelimit::{Acquainted, Once, RateLimit};
 use super::registrar::Registrar;
+use super::roster::Roster;
 use crate::chat::address::Names;
 use crate::chat::command::{Command, Deed, Parsed, parse};
 use crate::chat::content::{Content, content};
@@ -167,6 +169,7 @@ pub struct Focus {
     pub delivery: Arc<Delivery>,
     pub registrar: Arc<Registrar>,
     pub people: Arc<People>,
+    pub roster: Arc<Roster>,
     pub domains: Arc<Domains>,
     pub clock: Clock,
     pub dialect: Dialect,
@@ -294,6 +297,7 @@ impl Focus {
                         self.recall(said, &Recall::Letters { n: *n, with: None }).await?
                     }
                     Deed::Reminder(reminder) => self.remind(said, reminder).await?,
+                    Deed::Buddies(buddies) => self.buddies(said, buddies).await?,
                     _ => self.command(said, &command).await?,
                 };
                 Ok(self.forgiving(reply))

@@ -14,3 +14,4 @@ pub mod receipts;
 pub mod registrar;
 pub mod relay;
 pub mod reminders;
+pub mod roster;

@@ -3,6 +3,9 @@
 //! Prevents that one door lets through what another refuses: direct messages, invitations and recipient lists all
 //! ask [`People::may_write`]. Never says anything itself.
 
+use std::sync::Arc;
+
+use super::roster::Roster;
 use crate::chat::personal::{self, BLOCKED_MAX, Personal};
 use crate::chat::settings::{self, Accept};
 use crate::chat::split::{PART_BYTES, parts};
@@ -15,6 +18,8 @@ pub type Told = Result<Vec<String>, (Refusal, String)>;
 
 pub struct People {
     pub store: Store,
+    /// Is told whom somebody blocks: it ends what that one sees of him.
+    pub roster: Arc<Roster>,
     /// The command character.
     pub start: String,
 }
@@ -27,12 +32,31 @@ impl People {
         if to.blocks && self.store.has_blocked(to.id, from)? {
             return Ok(false);
         }
-        Ok(match to.settings.accept {
+        let willing = match to.settings.accept {
             Accept::Everybody => true,
             Accept::Authenticated => self.store.account(from)?.is_some_and(|account| account.registered),
             Accept::SameDomain => from.host().eq_ignore_ascii_case(to.address.host()),
             Accept::Nobody => false,
-        })
+        };
+        Ok(willing || self.store.are_buddies(&to.address, from)?)
+    }
+
+    /// Blocks `whom` for `who`. False: his list is full.
+    pub async fn block(&self, who: &Aor, whom: &Aor) -> Result<bool, Fault> {
+        let done = self.store.block(who, whom, BLOCKED_MAX).await?;
+        if done {
+            self.roster.block_changed(who, whom)?;
+        }
+        Ok(done)
+    }
+
+    /// Blocks `whom` no more. False: he was not blocked.
+    pub async fn unblock(&self, who: &Aor, whom: &Aor) -> Result<bool, Fault> {
+        let done = self.store.unblock(who, whom).await?;
+        if done {
+            self.roster.block_changed(who, whom)?;
+        }
+        Ok(done)
     }
 
     /// Does what `who` asks for himself.
@@ -56,11 +80,11 @@ impl People {
                 Err(why) => Ok(Err((Refusal::MALFORMED, personal::not_set(key, &self.start, why)))),
             },
             Personal::Block(whom) if whom == who => Ok(Err((Refusal::NOT_ALLOWED, personal::not_yourself()))),
-            Personal::Block(whom) => match self.store.block(who, whom, BLOCKED_MAX).await? {
+            Personal::Block(whom) => match self.block(who, whom).await? {
                 true => one(personal::blocked(whom)),
                 false => Ok(Err((Refusal::NOT_ALLOWED, personal::block_list_full()))),
             },
-            Personal::Unblock(whom) => match self.store.unblock(who, whom).await? {
+            Personal::Unblock(whom) => match self.unblock(who, whom).await? {
                 true => one(personal::unblocked(whom)),
                 false => one(personal::was_not_blocked(whom)),
             },

@@ -220,9 +220,12 @@ impl Presence {
                 {
                     return match (owner == *watcher, asked.takes_lists) {
                         (false, _) => Ok(Err(Refusal::NOT_YOUR_ACCOUNT)),
-                        (true, true) => {
-                            active(Target::List(Box::new(List::new(asked.uri.clone(), true, asked.dialect, &[]))))
-                        }
+                        (true, true) => active(Target::List(Box::new(List::new(
+                            asked.uri.clone(),
+                            true,
+                            asked.dialect,
+                            &[],
+                        )))),
                         // Without lists he sees the one whose list it is.
                         (true, false) => Ok(Ok((Target::Person, Standing::Active, owner))),
                     };
@@ -464,11 +467,6 @@ impl Presence {
     /// What waits for somebody was thrown away.
     pub fn purged(&self, who: &Aor) {
         (self.tell)(Input::Moved(Source::Mail(who.clone())));
-    }
-
-    /// A room was changed in a way that its members are not told.
-    pub fn retitled(&self, room: &Aor) {
-        (self.tell)(Input::Moved(Source::Room(room.clone())));
     }
 }
 

@@ -190,7 +190,13 @@ mod tests {
 
     fn notify(dialog: &Dialog) -> String {
         let mut out = Vec::new();
-        dialog.request("NOTIFY", "SIP/2.0/UDP us:5060", |out| out.extend_from_slice(b"z9hG4bKy"), 7, &mut out);
+        dialog.request(
+            "NOTIFY",
+            "SIP/2.0/UDP us:5060",
+            |out| out.extend_from_slice(b"z9hG4bKy"),
+            7,
+            &mut out,
+        );
         String::from_utf8(out).unwrap()
     }
 

@@ -60,10 +60,7 @@ pub struct Params<'a> {
 
 impl<'a> Params<'a> {
     /// Reads all; shows each to `see`.
-    pub fn parse(
-        text: &'a str,
-        mut see: impl FnMut(&'a str, Option<&'a str>),
-    ) -> Result<Params<'a>, Bad> {
+    pub fn parse(text: &'a str, mut see: impl FnMut(&'a str, Option<&'a str>)) -> Result<Params<'a>, Bad> {
         let mut cursor = Cursor::new(text);
         let mut count = 0;
         while let Some((name, value)) = cursor.param()? {

@@ -1,7 +1,7 @@
 //! SIP without sockets or clock.
 
-pub mod digest;
 pub mod dialog;
+pub mod digest;
 pub mod encoding;
 pub mod endpoint;
 pub mod framing;

@@ -12,6 +12,7 @@ use super::rooms::{ACCOUNTS, address};
 use super::turn::{Turn, device_key};
 use super::{Positions, Shared, Store};
 use crate::chat::settings::Settings;
+use crate::presence::State;
 use crate::refusal::Fault;
 use crate::types::{AccountId, Aor, ConvId, DeviceKey, Seq, Span, UnixMs};
 
@@ -45,6 +46,10 @@ pub struct Account {
     pub blocks: bool,
     /// Display name, unquoted, as he last gave it.
     pub name: Option<Arc<str>>,
+    /// How he says that he is, with a note or none.
+    pub status: Option<(State, Arc<str>)>,
+    /// SHA-1 of his picture, lower-case hex.
+    pub avatar: Option<Arc<str>>,
 }
 
 /// A binding as the registrar wrote it.
@@ -69,7 +74,9 @@ pub struct View {
 const COLUMNS: &str =
     "id, username, domain, created, realm, md5, md5_domain, sha256, sha256_domain, base, mailbox,
     (SELECT group_concat(key || '=' || value, ' ') FROM setting WHERE setting.account = account.id),
-    EXISTS (SELECT 1 FROM blocked WHERE blocked.account = account.id), name";
+    EXISTS (SELECT 1 FROM blocked WHERE blocked.account = account.id), name,
+    (SELECT state || ' ' || note FROM status WHERE status.account = account.id),
+    (SELECT sha1 FROM avatar WHERE avatar.account = account.id)";
 
 fn account(row: &Row<'_>) -> rusqlite::Result<Option<Account>> {
     let Some(address) = address(row, 1, 2)? else { return Ok(None) };
@@ -102,6 +109,11 @@ fn account(row: &Row<'_>) -> rusqlite::Result<Option<Account>> {
         settings,
         blocks: row.get(12)?,
         name: text(13)?,
+        status: text(14)?.and_then(|text| {
+            let (state, note) = text.split_once(' ')?;
+            Some((State::of_word(state)?, note.into()))
+        }),
+        avatar: text(15)?,
     }))
 }
 
@@ -222,6 +234,9 @@ impl Store {
             turn.conn.execute("DELETE FROM blocked WHERE account = ?1", [account.id.0])?;
             turn.conn.execute("DELETE FROM later WHERE account = ?1", [account.id.0])?;
             turn.conn.execute("DELETE FROM receipt WHERE account = ?1", [account.id.0])?;
+            turn.conn.execute("DELETE FROM status WHERE account = ?1", [account.id.0])?;
+            turn.conn.execute("DELETE FROM avatar WHERE account = ?1", [account.id.0])?;
+            turn.forget_roster(&account.address)?;
             turn.conn.execute("DELETE FROM log WHERE conversation = ?1", [account.mailbox.0])?;
             turn.conn.execute("DELETE FROM conversation WHERE id = ?1", [account.mailbox.0])?;
             turn.entries_deleted(&[account.mailbox])?;

@@ -14,9 +14,11 @@ mod people;
 mod presence;
 mod receipts;
 mod rooms;
+mod roster;
 mod schema;
 mod search;
 mod sqlite;
+mod status;
 mod trim;
 mod turn;
 mod writer;
@@ -44,6 +46,8 @@ pub use later::{Kept, Later, NewLater};
 pub use pages::Page;
 pub use receipts::Receipt;
 pub use rooms::RoomLine;
+pub use roster::{Buddy, Called, Pair, Related, Words};
+pub use status::Avatar;
 
 /// How the store is to be. Durations of zero mean none.
 #[derive(Clone, Debug)]

@@ -21,9 +21,7 @@ impl Store {
             for save in &saves {
                 match save {
                     Save::Subscription { key, row: None } => {
-                        turn.conn
-                            .prepare_cached("DELETE FROM subscription WHERE id = ?1")?
-                            .execute([key])?;
+                        turn.conn.prepare_cached("DELETE FROM subscription WHERE id = ?1")?.execute([key])?;
                     }
                     Save::Subscription { key, row: Some((expires_at, data)) } => {
                         turn.conn
@@ -59,8 +57,8 @@ impl Store {
     pub fn saved_presence(&self) -> Result<Vec<Saved>, Fault> {
         self.0.shared.readers.ask(|conn| {
             let mut saved = Vec::new();
-            let mut statement =
-                conn.prepare("SELECT id, address, etag, expires_at, at, body FROM publication ORDER BY at, id")?;
+            let mut statement = conn
+                .prepare("SELECT id, address, etag, expires_at, at, body FROM publication ORDER BY at, id")?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
                 let Some(who) = Aor::parse(row.get_ref(1)?.as_str()?) else { continue };

@@ -15,6 +15,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../sql/sqlite/0003_archive.sql"),
     include_str!("../../sql/sqlite/0004_offline.sql"),
     include_str!("../../sql/sqlite/0005_names.sql"),
+    include_str!("../../sql/sqlite/0006_roster.sql"),
+    include_str!("../../sql/sqlite/0007_presence.sql"),
 ];
 const IMC: &str = include_str!("../../sql/sqlite/imc.sql");
 const IMC_INDEXES: &str = include_str!("../../sql/sqlite/imc_indexes.sql");
@@ -36,8 +38,9 @@ impl Tables {
     /// Refuses what is not a plain identifier of at most 63 characters, or is one of our own tables.
     pub(super) fn new(rooms: &str, members: &str) -> Result<Tables, Fault> {
         const OURS: &[&str] = &[
-            "account",
             "accepted",
+            "account",
+            "avatar",
             "binding",
             "blocked",
             "conversation",
@@ -45,9 +48,14 @@ impl Tables {
             "later",
             "log",
             "meta",
+            "publication",
+            "question",
             "receipt",
+            "roster",
             "setting",
             "span",
+            "status",
+            "subscription",
         ];
         for name in [rooms, members] {
             let mut chars = name.chars();

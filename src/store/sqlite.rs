@@ -15,7 +15,7 @@ use crate::refusal::Fault;
 /// Read-only connections kept open. Reads take microseconds, so few are enough for all cores.
 const READERS: usize = 4;
 /// Prepared statements kept per connection; more than there are in this floor.
-const STATEMENTS: usize = 96;
+const STATEMENTS: usize = 192;
 
 /// Why a deed was not done.
 #[derive(Debug)]

@@ -436,7 +436,11 @@ fn a_direct_message_keeps_its_body_and_names_both_accounts() {
     let daemon = Daemon::open();
     let (alice, bob) = (daemon.udp("alice"), daemon.udp("bob"));
     let body = "binary \u{1F600} \r\n\r\n  spaces  \t";
-    let message = alice.message("bob", body).header("Subject: tea").header("X-Mood: fine");
+    let message = alice
+        .message("bob", body)
+        .header("Subject: tea")
+        .header("X-Mood: fine")
+        .header("X-FS-Sending-Message: 1");
     let message = message.header("P-Preferred-Identity: <sip:mallory@example.org>").hops(9);
     let call_id = message.call_id.clone();
     let answer = alice.ask(message);
@@ -446,6 +450,8 @@ fn a_direct_message_keeps_its_body_and_names_both_accounts() {
     assert_eq!(copy.address("To"), "sip:bob@example.org");
     assert_eq!(copy.uri(), bob.contact());
     assert_eq!((copy.header("Subject"), copy.header("X-Mood")), ("tea", "fine"));
+    // FreeSWITCH would take it for a loop of its own.
+    assert_eq!(copy.get("X-FS-Sending-Message"), None);
     assert_eq!(copy.header("Content-Type"), "text/plain");
     assert_eq!(copy.header("Max-Forwards"), "8");
     assert!(copy.get("P-Preferred-Identity").is_none() && copy.get("Contact").is_none());

@@ -15,6 +15,7 @@ fn settings_are_shown_changed_and_kept_over_a_kill() {
          (everybody, authenticated, same-domain or nobody)\n\
          offline on - messages wait while none of your phones takes them (on or off)\n\
          archive on - what you wrote and got is kept for you to read again (on or off)\n\
+         lastseen off - others may see when you were last there (off or on)\n\
          Blocked: nobody",
     );
     bob.expect(202, MANAGER, "#set ACCEPT Same-Domain");
@@ -155,7 +156,7 @@ fn administrators_see_and_change_what_people_have_set() {
     alice.expect(200, "bob", "hello!");
     bob.hears("hello!");
     for (args, words) in [
-        (&["account", "set", "bob", "colour", "red"][..], "it can be accept, offline or archive"),
+        (&["account", "set", "bob", "colour", "red"][..], "it can be accept, offline, archive or lastseen"),
         (&["account", "set", "bob", "offline", "red"], "offline can be on or off"),
         (&["account", "set", "nobody", "offline", "on"], "no account nobody@example.org"),
         (&["account", "unblock", "bob", "alice"], "alice@example.org is not blocked by bob@example.org"),

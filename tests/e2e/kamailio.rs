@@ -1,6 +1,7 @@
 //! The daemon behind a real Kamailio, as `examples/kamailio.cfg` puts it there: phones know Kamailio alone.
 
-use crate::kit::{Baresip, Daemon, Kamailio, Phone, ROOM, Sipp, Transport, User, free_port, installed, post};
+use crate::evening;
+use crate::kit::{Baresip, Daemon, Kamailio, Phone, ROOM, Transport, User, free_port, installed};
 
 struct House {
     kamailio: Kamailio,
@@ -17,40 +18,9 @@ fn house(defines: &'static [&'static str]) -> Option<House> {
     Some(House { kamailio, imcd })
 }
 
-/// Two phones and a third that goes and comes: rooms, a word in private, what was missed, over a kill of the daemon.
 fn an_evening(defines: &'static [&'static str]) {
     let Some(House { kamailio, mut imcd }) = house(defines) else { return };
-    let mut alice = Baresip::start(&kamailio, User::new("alice", Transport::Udp));
-    let mut bob = Baresip::start(&kamailio, User::new("bob", Transport::Udp));
-    let mut carol = Sipp::start(&kamailio, User::new("carol", Transport::Udp));
-    alice.send(ROOM, "#create");
-    alice.hears(ROOM, "*** Room was created");
-    for (phone, name) in [(&mut bob as &mut dyn Phone, "bob"), (&mut carol, "carol")] {
-        phone.send(ROOM, "#join");
-        phone.hears(ROOM, &format!("*** [{name}] has joined the room"));
-    }
-    alice.hears(ROOM, "*** [carol] has joined the room");
-    post(&mut alice, "alice", "hello through the proxy", &mut [&mut bob, &mut carol]);
-    post(&mut carol, "carol", "hello back", &mut [&mut alice, &mut bob]);
-    alice.send("bob", "between the two of us");
-    bob.hears("alice", "between the two of us");
-
-    // He says goodbye: Kamailio does not find him any more.
-    bob.quit();
-    post(&mut alice, "alice", "one", &mut [&mut carol]);
-    carol.send("bob", "call me");
-    imcd.crash();
-    post(&mut alice, "alice", "two", &mut [&mut carol]);
-    bob.come_back();
-    bob.hears(ROOM, "[alice]: one");
-    bob.hears("carol", "call me");
-    bob.hears(ROOM, "[alice]: two");
-    post(&mut bob, "bob", "here again", &mut [&mut alice, &mut carol]);
-    for text in ["one", "two"] {
-        let times = bob.shown().matches(&format!("\"[alice]: {text}\"")).count();
-        assert_eq!(times, 1, "bob shows {text:?} {times} times:\n{}", bob.shown());
-    }
-    assert!(!carol.shown().contains("between the two"), "{}", carol.shown());
+    evening::behind(&kamailio, &mut imcd);
 }
 
 #[test]
@@ -61,6 +31,24 @@ fn an_evening_behind_a_proxy_that_looks_everybody_up() {
 #[test]
 fn an_evening_behind_a_proxy_that_passes_registrations_on_with_its_path() {
     an_evening(&["WITH_PATH"]);
+}
+
+#[test]
+fn an_evening_behind_a_proxy_that_passes_on_every_register_itself() {
+    an_evening(&["PASS_IT_ON"]);
+}
+
+/// As JsSIP and others ask for it: with reg-id and `Supported: outbound`, which the first hop has to be able to keep.
+#[test]
+fn a_phone_that_keeps_flows_is_taken_behind_the_proxy() {
+    let Some(House { kamailio, mut imcd }) = house(&["PASS_IT_ON"]) else { return };
+    let mut alice = Baresip::start(&kamailio, User::new("alice", Transport::Udp).keeping_flows());
+    let mut bob = Baresip::start(&kamailio, User::new("bob", Transport::Udp).keeping_flows());
+    alice.send("bob", "over your flow");
+    bob.hears("alice", "over your flow");
+    imcd.crash();
+    bob.send("alice", "and over yours");
+    alice.hears("bob", "and over yours");
 }
 
 #[test]

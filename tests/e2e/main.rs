@@ -3,10 +3,14 @@
 //! The phones are baresip, linphonec and sipp as the distribution ships them; `tools/test-peers.sh` installs them.
 //! Nothing here looks into the daemon: only what the phones show counts.
 
+mod asterisk;
 mod digest;
+mod evening;
 mod examples;
+mod freeswitch;
 mod kamailio;
 
 mod kit;
+mod opensips;
 mod restart;
 mod rooms;

@@ -14,6 +14,7 @@ mod net;
 mod presence;
 mod registration;
 mod rig;
+mod roster;
 mod scenario;
 mod simulation;
 mod sources;

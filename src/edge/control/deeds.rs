@@ -7,6 +7,7 @@ use std::future::Future;
 use serde::Serialize;
 use thiserror::Error;
 
+use super::rosters::Rosters;
 use crate::refusal::Fault;
 use crate::types::Aor;
 
@@ -132,7 +133,7 @@ pub struct Stat {
 }
 
 /// The deeds. Addresses are complete; `domain` as the one who asked spelled it.
-pub trait Management: Send + Sync + 'static {
+pub trait Management: Rosters {
     /// What a name without a domain belongs to.
     fn default_domain(&self) -> String;
 

@@ -5,14 +5,18 @@
 
 mod deeds;
 mod frame;
+mod perform;
+mod rosters;
 pub mod rpc;
 mod socket;
 pub mod table;
+mod values;
 
 pub use deeds::{
     AccountInfo, BlockedInfo, Denied, LetterInfo, Management, MemberInfo, RemovedInfo, RoomInfo, SettingInfo,
     Stat, Status,
 };
+pub use rosters::{AvatarInfo, BuddyInfo, PairInfo, PresenceInfo, Rosters};
 pub use socket::{ControlSocket, SocketLimits};
 
 #[cfg(test)]

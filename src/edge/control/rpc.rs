@@ -9,7 +9,9 @@ use serde_json::{Map, Value, json};
 
 use super::deeds::{Denied, Management};
 use super::frame::MAX_DOCUMENT;
-use super::table::{self, Command, Right, Values};
+use super::perform::perform;
+use super::table::{self, Command, Right};
+use super::values::Values;
 
 /// Most requests in one batch.
 const MAX_BATCH: usize = 100;
@@ -110,7 +112,7 @@ async fn one<M: Management>(management: &M, right: Right, request: Value) -> Opt
         Ok(call) if call.command.right > right => Err(error(REFUSED, "Not allowed at this door")),
         Ok(call) => match Values::check(call.command, call.given, management.default_domain()) {
             Err(what) => Err(invalid_params(what)),
-            Ok(values) => table::perform(management, call.command, values).await.map_err(RpcError::from),
+            Ok(values) => perform(management, call.command, values).await.map_err(RpcError::from),
         },
     };
     // A notification is carried out and never answered (JSON-RPC 2.0 §4.1).

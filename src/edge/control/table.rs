@@ -1,13 +1,7 @@
 //! The table of management commands: name, arguments, help, right. Every door and `imcctl` read it.
 //!
 //! Prevents a command without help, and arguments whose order differs between doors. Never does a deed itself:
-//! [`perform`] calls [`Management`].
-
-use serde::Serialize;
-use serde_json::{Value, json};
-
-use super::deeds::{Denied, Management};
-use crate::types::Aor;
+//! [`super::perform`] does.
 
 /// What a door lets its callers do.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -33,8 +27,18 @@ pub enum Kind {
     Text,
     /// The name of a statistic, or the start of several.
     Statistic,
-    /// The name of a setting, or its value.
+    /// The name of a setting, or its value; or a state.
     Word,
+    /// A nickname. `imcctl` takes it from `--nick`.
+    Nick,
+    /// Names of groups, with commas between them. `imcctl` takes them from `--group`.
+    Groups,
+    /// A note beside a state.
+    Note,
+    /// Data in base64. `imcctl` is given a file and reads it.
+    File,
+    /// Where `imcctl` writes the data of the result. Over RPC it has no meaning.
+    Output,
 }
 
 /// One argument.
@@ -59,11 +63,11 @@ pub struct Command {
     pub right: Right,
     /// Fields of the result, in the order in which people see them; empty: the result is no object.
     pub columns: &'static [&'static str],
-    deed: Deed,
+    pub(super) deed: Deed,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Deed {
+pub(super) enum Deed {
     AccountAdd,
     AccountRemove,
     AccountPasswd,
@@ -83,6 +87,16 @@ enum Deed {
     OfflinePurge,
     OfflineDeliver,
     MessageSend,
+    RosterList,
+    RosterAdd,
+    RosterRemove,
+    RosterLink,
+    RosterUnlink,
+    PresenceShow,
+    PresenceSet,
+    AvatarSet,
+    AvatarGet,
+    AvatarRemove,
     Which,
 }
 
@@ -94,10 +108,10 @@ const fn may(name: &'static str, kind: Kind) -> Arg {
     Arg { name, kind, required: false }
 }
 
-/// Bytes of a [`Kind::Text`].
-const TEXT_MAX: usize = 32_768;
-
 const ROOM_COLUMNS: &[&str] = &["room", "title", "owner", "private", "members", "invited"];
+
+const BUDDY_COLUMNS: &[&str] = &["account", "user", "sight"];
+const PRESENCE_COLUMNS: &[&str] = &["account", "state", "says", "note", "avatar"];
 
 /// All commands, in the order in which help shows them.
 pub const COMMANDS: &[Command] = &[
@@ -181,6 +195,101 @@ pub const COMMANDS: &[Command] = &[
         right: Right::Manage,
         columns: &["account", "user"],
         deed: Deed::AccountUnblock,
+    },
+    Command {
+        name: "roster.list",
+        short: "",
+        args: &[need("account", Kind::Address)],
+        help: "list the buddies of an account",
+        right: Right::Read,
+        columns: &["user", "nick", "groups", "sight", "state"],
+        deed: Deed::RosterList,
+    },
+    Command {
+        name: "roster.add",
+        short: "",
+        args: &[
+            need("account", Kind::Address),
+            need("user", Kind::Address),
+            may("nick", Kind::Nick),
+            may("groups", Kind::Groups),
+        ],
+        help: "add a buddy to an account, as its owner would: he is asked; or name one anew",
+        right: Right::Manage,
+        columns: BUDDY_COLUMNS,
+        deed: Deed::RosterAdd,
+    },
+    Command {
+        name: "roster.remove",
+        short: "",
+        args: &[need("account", Kind::Address), need("user", Kind::Address)],
+        help: "remove a buddy of an account",
+        right: Right::Manage,
+        columns: BUDDY_COLUMNS,
+        deed: Deed::RosterRemove,
+    },
+    Command {
+        name: "roster.link",
+        short: "",
+        args: &[need("account", Kind::Address), need("user", Kind::Address)],
+        help: "let two see each other, without asking them",
+        right: Right::Manage,
+        columns: BUDDY_COLUMNS,
+        deed: Deed::RosterLink,
+    },
+    Command {
+        name: "roster.unlink",
+        short: "",
+        args: &[need("account", Kind::Address), need("user", Kind::Address)],
+        help: "let two see each other no more",
+        right: Right::Manage,
+        columns: BUDDY_COLUMNS,
+        deed: Deed::RosterUnlink,
+    },
+    Command {
+        name: "presence.show",
+        short: "",
+        args: &[need("account", Kind::Address)],
+        help: "show how an account is, and what it says of itself",
+        right: Right::Read,
+        columns: PRESENCE_COLUMNS,
+        deed: Deed::PresenceShow,
+    },
+    Command {
+        name: "presence.set",
+        short: "",
+        args: &[need("account", Kind::Address), need("state", Kind::Word), may("note", Kind::Note)],
+        help: "say how an account is, in its name; auto: its phones say it",
+        right: Right::Manage,
+        columns: PRESENCE_COLUMNS,
+        deed: Deed::PresenceSet,
+    },
+    Command {
+        name: "avatar.set",
+        short: "",
+        args: &[need("account", Kind::Address), need("file", Kind::File)],
+        help: "give an account a picture: PNG, JPEG, GIF or WebP of at most 64 KiB",
+        right: Right::Manage,
+        columns: &["account", "media", "sha1", "bytes"],
+        deed: Deed::AvatarSet,
+    },
+    Command {
+        name: "avatar.get",
+        short: "",
+        args: &[need("account", Kind::Address), may("file", Kind::Output)],
+        help: "show what picture an account has, and write it into a file",
+        right: Right::Read,
+        columns: &["account", "media", "sha1", "bytes", "data"],
+        deed: Deed::AvatarGet,
+    },
+    Command {
+        name: "avatar.remove",
+        short: "",
+        args: &[need("account", Kind::Address)],
+        help: "take the picture of an account away",
+        right: Right::Manage,
+        columns: &["account"],
+        deed: Deed::AvatarRemove,
     },
     Command {
         name: "room.list",
@@ -310,191 +419,9 @@ impl Command {
     }
 }
 
-/// Checked arguments, one place per [`Command::args`].
-pub struct Values {
-    given: Vec<Option<String>>,
-    default_domain: String,
-}
-
-impl Values {
-    /// `given` has one place per argument of `command`, `None` for what was left out.
-    /// The error says what was expected.
-    pub fn check(
-        command: &Command,
-        given: Vec<Option<String>>,
-        default_domain: String,
-    ) -> Result<Values, String> {
-        let values = Values { given, default_domain };
-        for (at, arg) in command.args.iter().enumerate() {
-            let Some(text) = values.text(at) else {
-                if arg.required {
-                    return Err(format!("{}: missing", arg.name));
-                }
-                continue;
-            };
-            let wanted = match arg.kind {
-                Kind::Address if values.address(at).is_none() => {
-                    "expected an address such as alice@example.org"
-                }
-                Kind::Domain if Aor::new("a", &text).is_none() => "expected a domain such as example.org",
-                Kind::Secret if !is_secret(&text) => "expected 1 to 255 bytes without control characters",
-                Kind::Text if text.is_empty() || text.len() > TEXT_MAX => "expected 1 to 32768 bytes",
-                Kind::Command if find(&text).is_none() => "no such command",
-                _ => continue,
-            };
-            return Err(format!("{}: {wanted}", arg.name));
-        }
-        Ok(values)
-    }
-
-    fn text(&self, at: usize) -> Option<String> {
-        self.given.get(at).cloned().flatten()
-    }
-
-    fn address(&self, at: usize) -> Option<Aor> {
-        address(self.given.get(at)?.as_deref()?, &self.default_domain)
-    }
-}
-
-fn is_secret(text: &str) -> bool {
-    (1..=255).contains(&text.len()) && !text.chars().any(char::is_control)
-}
-
-/// An address as people write it. Port and parameters do not belong to its identity (spec §3).
-fn address(text: &str, default_domain: &str) -> Option<Aor> {
-    let text = text.trim();
-    let text = text.strip_prefix('<').and_then(|t| t.strip_suffix('>')).unwrap_or(text);
-    let text = match text.split_once(':') {
-        Some((scheme, rest)) if ["sip", "sips", "im"].iter().any(|s| s.eq_ignore_ascii_case(scheme)) => rest,
-        _ => text,
-    };
-    let Some((user, rest)) = text.rsplit_once('@') else { return Aor::new(text, default_domain) };
-    let host = rest.split([';', '?']).next().unwrap_or(rest);
-    let host = match host.rsplit_once(':') {
-        Some((name, port)) if !host.ends_with(']') => {
-            port.parse::<u16>().ok()?;
-            name
-        }
-        _ => host,
-    };
-    Aor::new(user, host)
-}
-
-/// Does what `command` says. `values` were checked against it.
-pub async fn perform<M: Management>(
-    management: &M,
-    command: &Command,
-    values: Values,
-) -> Result<Value, Denied> {
-    // `check` has seen to it that required arguments are there.
-    let aor = |at| values.address(at).ok_or_else(|| Denied::Refused("address missing".into()));
-    match command.deed {
-        Deed::AccountAdd => {
-            let account = aor(0)?;
-            management.account_add(account.clone(), values.text(1)).await?;
-            Ok(json!({ "account": account.as_str() }))
-        }
-        Deed::AccountRemove => {
-            let mut removed = management.account_remove(aor(0)?).await?;
-            removed.handed_over.sort_unstable();
-            removed.destroyed.sort_unstable();
-            Ok(plain(&removed))
-        }
-        Deed::AccountPasswd => {
-            let account = aor(0)?;
-            management.account_passwd(account.clone(), values.text(1).unwrap_or_default()).await?;
-            Ok(json!({ "account": account.as_str() }))
-        }
-        Deed::AccountList => {
-            let mut list = management.account_list(values.text(0)).await?;
-            list.sort_by(|a, b| a.account.cmp(&b.account));
-            Ok(plain(&list))
-        }
-        Deed::AccountSettings => Ok(plain(&management.account_settings(aor(0)?).await?)),
-        Deed::AccountSet => {
-            let (account, text) = (aor(0)?, |at| values.text(at).unwrap_or_default());
-            management.account_set(account.clone(), text(1), text(2)).await?;
-            Ok(plain(&management.account_settings(account).await?))
-        }
-        Deed::AccountBlocked => Ok(plain(&management.account_blocked(aor(0)?).await?)),
-        Deed::AccountBlock | Deed::AccountUnblock => {
-            let (account, user) = (aor(0)?, aor(1)?);
-            let block = matches!(command.deed, Deed::AccountBlock);
-            management.account_block(account.clone(), user.clone(), block).await?;
-            Ok(json!({ "account": account.as_str(), "user": user.as_str() }))
-        }
-        Deed::ServerVersion => Ok(json!(concat!("imcd ", env!("CARGO_PKG_VERSION")))),
-        Deed::ServerStatus => Ok(plain(&management.server_status().await?)),
-        Deed::ServerStats => {
-            let mut list = management.server_stats().await?;
-            let wanted = values.text(0).unwrap_or_default();
-            list.retain(|stat| stat.name.starts_with(&wanted));
-            if list.is_empty() {
-                return Err(Denied::NotFound(format!("no statistic {wanted}")));
-            }
-            Ok(plain(&list))
-        }
-        Deed::RoomList => {
-            let mut list = management.room_list(values.text(0)).await?;
-            list.sort_by(|a, b| a.room.cmp(&b.room));
-            Ok(plain(&list))
-        }
-        Deed::RoomShow => Ok(plain(&management.room_show(aor(0)?).await?)),
-        Deed::MemberList => Ok(plain(&management.member_list(aor(0)?).await?)),
-        Deed::OfflineList => {
-            let who = values.address(0);
-            Ok(plain(&management.offline_list(who).await?))
-        }
-        Deed::OfflinePurge => {
-            let account = aor(0)?;
-            let purged = management.offline_purge(account.clone()).await?;
-            Ok(json!({ "account": account.as_str(), "purged": purged }))
-        }
-        Deed::OfflineDeliver => {
-            let account = aor(0)?;
-            let (waiting, ways) = management.offline_deliver(account.clone()).await?;
-            Ok(json!({ "account": account.as_str(), "waiting": waiting, "ways": ways }))
-        }
-        Deed::MessageSend => {
-            let (from, to) = (aor(0)?, aor(1)?);
-            management.message_send(from.clone(), to.clone(), values.text(2).unwrap_or_default()).await?;
-            Ok(json!({ "from": from.as_str(), "to": to.as_str() }))
-        }
-        // As OpenSIPS' clients ask at their start: names, or for one command its list of parameter lists.
-        Deed::Which => Ok(match values.text(0).as_deref().and_then(find) {
-            None => COMMANDS.iter().map(|c| c.name).collect(),
-            Some(c) => json!([c.args.iter().map(|a| a.name).collect::<Vec<_>>()]),
-        }),
-    }
-}
-
-fn plain(value: &impl Serialize) -> Value {
-    serde_json::to_value(value).expect("structs of strings, numbers and booleans have a JSON form")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_address_is_taken_as_people_write_it() {
-        let read = |t: &str| address(t, "example.org").map(|a| a.as_str().to_string());
-        for text in [
-            "alice",
-            "alice@example.org",
-            "sip:alice@example.org",
-            "<sip:alice@example.org>",
-            "SIP:alice@example.org:5060;transport=udp",
-            " sips:alice@example.org?x=y ",
-        ] {
-            assert_eq!(read(text).as_deref(), Some("alice@example.org"), "{text}");
-        }
-        assert_eq!(read("sip:a@[::1]:5060").as_deref(), Some("a@[::1]"));
-        assert_eq!(read("sip:a@[::1]").as_deref(), Some("a@[::1]"));
-        for text in ["", "@example.org", "a b", "tel:+1", "alice@", "alice@h:x", "<alice", "a@h\r\nX: y"] {
-            assert_eq!(read(text), None, "{text:?}");
-        }
-    }
 
     #[test]
     fn usage_shows_what_may_be_left_out() {

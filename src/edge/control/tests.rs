@@ -20,6 +20,62 @@ struct Fake {
     accounts: Mutex<Vec<(String, Option<String>)>>,
 }
 
+fn pair(sight: &'static str) -> Result<PairInfo, Denied> {
+    Ok(PairInfo { account: "bob@example.org".into(), user: "alice@example.org".into(), sight })
+}
+
+fn picture() -> AvatarInfo {
+    let media = "image/png".into();
+    AvatarInfo { account: "bob@example.org".into(), media, sha1: "da39".into(), bytes: 8 }
+}
+
+fn presence(says: &'static str, note: &str) -> Result<PresenceInfo, Denied> {
+    let (account, note) = ("bob@example.org".into(), note.to_owned());
+    Ok(PresenceInfo { account, state: "", says, note, avatar: String::new() })
+}
+
+impl Rosters for Fake {
+    async fn roster_list(&self, _: Aor) -> Result<Vec<BuddyInfo>, Denied> {
+        Ok(vec![BuddyInfo {
+            user: "alice@example.org".into(),
+            nick: "Al".into(),
+            groups: vec!["work".into()],
+            sight: "both",
+            state: "busy",
+        }])
+    }
+    async fn roster_add(
+        &self,
+        _: Aor,
+        _: Aor,
+        _: Option<String>,
+        _: Option<String>,
+    ) -> Result<PairInfo, Denied> {
+        pair("asked")
+    }
+    async fn roster_remove(&self, _: Aor, _: Aor) -> Result<PairInfo, Denied> {
+        pair("none")
+    }
+    async fn roster_link(&self, _: Aor, _: Aor, link: bool) -> Result<PairInfo, Denied> {
+        pair(if link { "both" } else { "none" })
+    }
+    async fn presence_show(&self, _: Aor) -> Result<PresenceInfo, Denied> {
+        presence("auto", "")
+    }
+    async fn presence_set(&self, _: Aor, _: String, note: String) -> Result<PresenceInfo, Denied> {
+        presence("away", &note)
+    }
+    async fn avatar_set(&self, _: Aor, data: Vec<u8>) -> Result<AvatarInfo, Denied> {
+        Ok(AvatarInfo { bytes: data.len(), ..picture() })
+    }
+    async fn avatar_get(&self, _: Aor) -> Result<(AvatarInfo, Vec<u8>), Denied> {
+        Ok((picture(), b"\x89PNG\r\n\x1a\n".to_vec()))
+    }
+    async fn avatar_remove(&self, _: Aor) -> Result<(), Denied> {
+        Ok(())
+    }
+}
+
 impl Management for Fake {
     fn default_domain(&self) -> String {
         "example.org".into()
@@ -256,7 +312,9 @@ fn every_result_has_the_columns_that_the_table_promises() {
         if command.name != "account.add" {
             let _ = ask(&fake, "account.add", json!(["bob"]));
         }
-        let params = vec!["bob"; command.args.iter().filter(|a| a.required).count()];
+        let required = command.args.iter().filter(|a| a.required);
+        let params: Vec<&str> =
+            required.map(|a| if a.kind == table::Kind::File { "AAEC" } else { "bob" }).collect();
         let result = ask(&fake, command.name, json!(params))["result"].clone();
         let first = if result.is_array() { &result[0] } else { &result };
         let mut fields: Vec<&str> = first.as_object().unwrap().keys().map(String::as_str).collect();

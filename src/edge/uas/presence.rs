@@ -285,8 +285,11 @@ fn media_of(kind: &str) -> String {
 
 /// Whether Accept leaves room for what would be sent; without it the package's own type is meant (RFC 6665 §3.1.3).
 fn accepts(message: &Message<'_>, package: Package, is_list: bool) -> bool {
-    let listed: Vec<String> =
-        message.list(Name::Accept).filter_map(|value| std::str::from_utf8(value).ok()).map(media_of).collect();
+    let listed: Vec<String> = message
+        .list(Name::Accept)
+        .filter_map(|value| std::str::from_utf8(value).ok())
+        .map(media_of)
+        .collect();
     let takes = |kind: &str| {
         let group = kind.split('/').next().unwrap_or_default();
         listed.iter().any(|known| known == kind || known == "*/*" || *known == format!("{group}/*"))

@@ -253,12 +253,7 @@ impl Agent {
     }
 
     /// What is shown of somebody on a list, and its generation; `None`: it was asked for.
-    fn listed(
-        &mut self,
-        entry: &Entry,
-        watcher: &Aor,
-        events: &mut Vec<Event>,
-    ) -> Option<(u64, Instance)> {
+    fn listed(&mut self, entry: &Entry, watcher: &Aor, events: &mut Vec<Event>) -> Option<(u64, Instance)> {
         let Some(who) = &entry.who else { return Some((SHOWN, Instance::Terminated(Reason::NoResource))) };
         match (entry.standing, entry.is_room) {
             (Standing::Active, false) => {
@@ -268,9 +263,7 @@ impl Agent {
                 Some(room) if !room.is_open_to(watcher) => {
                     (generation, Instance::Terminated(Reason::Rejected))
                 }
-                Some(room) => {
-                    (generation, Instance::Active(conference::room_presence(&room.shown).into()))
-                }
+                Some(room) => (generation, Instance::Active(conference::room_presence(&room.shown).into())),
                 None => (generation, Instance::Terminated(Reason::NoResource)),
             }),
             (Standing::Blocked, _) => Some((SHOWN, Instance::Active(compose::offline(who).into()))),

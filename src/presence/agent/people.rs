@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use super::{Agent, Event, Fresh, Ticket, Want};
 use crate::chat::shard::{Now, Outgoing};
+use crate::presence::State;
 use crate::presence::compose::{Source, Whole, compose};
 use crate::presence::package::Package;
 use crate::presence::publication::{self, Publication, Put, tag};
-use crate::presence::State;
 use crate::types::{Aor, UnixMs};
 
 /// What somebody says of himself, beside what his phones publish.

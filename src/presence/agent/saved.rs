@@ -148,12 +148,7 @@ impl Agent {
     }
 
     /// To be called when everything is restored.
-    pub fn restored(
-        &mut self,
-        now: Now,
-        out: &mut super::Outgoing,
-        events: &mut Vec<super::Event>,
-    ) {
+    pub fn restored(&mut self, now: Now, out: &mut super::Outgoing, events: &mut Vec<super::Event>) {
         for who in self.people.keys().cloned().collect::<Vec<_>>() {
             self.touch(now, &who, events);
             self.ask_person(&who, events);
@@ -181,13 +176,16 @@ impl Agent {
             Kind::Room => Target::Room,
             Kind::KeptList(uri, dialect) => Target::List(Box::new(List::new(uri, true, dialect, &[]))),
             Kind::List(uri, dialect, entries) => {
-                let entries: Vec<Entry> = entries.into_iter().map(|entry| Entry {
-                    uri: entry.uri,
-                    who: entry.who.as_deref().and_then(Aor::parse),
-                    name: entry.name,
-                    is_room: entry.is_room,
-                    standing: entry.standing.into(),
-                }).collect();
+                let entries: Vec<Entry> = entries
+                    .into_iter()
+                    .map(|entry| Entry {
+                        uri: entry.uri,
+                        who: entry.who.as_deref().and_then(Aor::parse),
+                        name: entry.name,
+                        is_room: entry.is_room,
+                        standing: entry.standing.into(),
+                    })
+                    .collect();
                 Target::List(Box::new(List::new(uri, false, dialect, &entries)))
             }
         };

@@ -191,4 +191,3 @@ pub struct Subscription {
     /// When the wheel visits it.
     pub armed: Option<Instant>,
 }
-

@@ -174,10 +174,14 @@ impl World {
 
     fn tell(&mut self, source: Source) {
         let told = match source {
-            Source::Person(who) => Told::Person(who.clone(), self.people.get(&who).cloned().unwrap_or_default()),
+            Source::Person(who) => {
+                Told::Person(who.clone(), self.people.get(&who).cloned().unwrap_or_default())
+            }
             Source::Room(room) => Told::Room(room.clone(), self.rooms.get(&room).cloned().map(Arc::new)),
             Source::Mail(who) => Told::Mail(who.clone(), self.mails.get(&who).copied().unwrap_or_default()),
-            Source::List(list) => Told::List(list.clone(), self.lists.get(&list).cloned().unwrap_or_default()),
+            Source::List(list) => {
+                Told::List(list.clone(), self.lists.get(&list).cloned().unwrap_or_default())
+            }
         };
         self.input(Input::Told(told));
     }
@@ -187,9 +191,10 @@ impl World {
         let until = self.time + ms;
         loop {
             let now = self.now();
-            let due = self.agent.due(now).map(|due| {
-                due.saturating_duration_since(self.start).as_micros().div_ceil(1000) as u64
-            });
+            let due = self
+                .agent
+                .due(now)
+                .map(|due| due.saturating_duration_since(self.start).as_micros().div_ceil(1000) as u64);
             match due.filter(|due| *due <= until) {
                 Some(due) => self.time = due.max(self.time),
                 None => break,
@@ -278,7 +283,11 @@ impl World {
         expires: u32,
     ) -> Result<Phone, No> {
         self.calls += 1;
-        let id = DialogId { call_id: format!("c{}", self.calls).into(), local_tag: "t".into(), remote_tag: "f".into() };
+        let id = DialogId {
+            call_id: format!("c{}", self.calls).into(),
+            local_tag: "t".into(),
+            remote_tag: "f".into(),
+        };
         let phone = Phone { name: watcher.into(), call: self.calls, cseq: 1, package, id };
         let text = self.request(&phone, "");
         let message = Message::scan(text.as_bytes(), Framing::Datagram, &Limits::default()).unwrap();

@@ -34,7 +34,8 @@ impl Agent {
         if watching >= self.settings.max_per_watcher {
             return Answer::No(No::WatcherFull);
         }
-        if watched >= self.settings.max_per_address || self.slots.len() - self.free.len() >= self.settings.max {
+        if watched >= self.settings.max_per_address || self.slots.len() - self.free.len() >= self.settings.max
+        {
             return Answer::No(No::Full);
         }
         let contact = way.contact.clone();
@@ -141,7 +142,9 @@ impl Agent {
         let key = self.key_of(&refresh.id);
         let Some(slot) = self.dialogs.get(&key).copied() else { return NO };
         let lives = self.settings.subscriptions;
-        let Some(subscription) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else { return NO };
+        let Some(subscription) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else {
+            return NO;
+        };
         // A watcher is told nothing about the subscriptions of others (RFC 6665 §4.2.1.4).
         let same = subscription.dialog.id == refresh.id
             && subscription.package == refresh.package
@@ -192,10 +195,13 @@ impl Agent {
             waiting.retain(|known| known.who != *watcher);
         }
         for slot in self.watching(Package::Presence, presentity) {
-            let Some(subscription) = self.slot(slot).filter(|known| known.watcher == *watcher) else { continue };
+            let Some(subscription) = self.slot(slot).filter(|known| known.watcher == *watcher) else {
+                continue;
+            };
             match &mut subscription.target {
                 Target::List(list) => {
-                    let listed = list.entries.iter_mut().filter(|known| known.entry.who.as_ref() == Some(presentity));
+                    let listed =
+                        list.entries.iter_mut().filter(|known| known.entry.who.as_ref() == Some(presentity));
                     for known in listed {
                         (known.entry.standing, known.seen) = (standing, 0);
                     }
@@ -266,7 +272,9 @@ impl Agent {
         for who in before.iter().filter(|who| **who != address) {
             self.unwatch(package, who, slot);
         }
-        for who in distinct(entries.iter().filter_map(|entry| entry.who.as_ref())).filter(|who| *who != address) {
+        for who in
+            distinct(entries.iter().filter_map(|entry| entry.who.as_ref())).filter(|who| *who != address)
+        {
             self.watches.entry((package, who)).or_default().push(slot);
         }
         for who in before {
@@ -277,7 +285,8 @@ impl Agent {
     /// A subscription that nobody decided about has ended: its watcher waits (RFC 3857 §4.7.1).
     pub(super) fn keep_waiting(&mut self, now: Now, slot: u32) {
         let Some(subscription) = self.slot(slot) else { return };
-        let pending = subscription.standing == Standing::Pending && matches!(subscription.target, Target::Person);
+        let pending =
+            subscription.standing == Standing::Pending && matches!(subscription.target, Target::Person);
         if !pending || subscription.package != Package::Presence {
             return;
         }
@@ -316,7 +325,8 @@ impl Agent {
         for (who, standing) in standings {
             for winfo in self.watching(Package::Winfo, &who) {
                 let Some(seer) = self.slot(winfo) else { continue };
-                let status = if ending.is_some() { winfo::Status::Terminated } else { winfo::first(standing) };
+                let status =
+                    if ending.is_some() { winfo::Status::Terminated } else { winfo::first(standing) };
                 if let Shown::Watchers(changes) = &mut seer.shown {
                     changes.retain(|(known, ..)| *known != uid);
                     changes.push((uid, watcher.clone(), status, cause));
@@ -356,4 +366,3 @@ fn distinct<'a>(all: impl Iterator<Item = &'a Aor>) -> impl Iterator<Item = Aor>
     let mut seen = std::collections::HashSet::new();
     all.filter(move |who| seen.insert((*who).clone())).cloned().collect::<Vec<_>>().into_iter()
 }
-

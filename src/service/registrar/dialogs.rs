@@ -15,13 +15,14 @@ impl Registrar {
     /// `flow`: how the last SUBSCRIBE of the dialog came. `None`: there is no way now.
     pub fn way_back(&self, flow: &Flow, dialog: &Dialog) -> Option<Way> {
         let hop = Uri::parse(dialog.next_hop()).ok();
-        let literal = hop.as_ref().and_then(|uri| {
-            Some((SocketAddr::new(uri.ip()?, uri.port.unwrap_or(5060)), uri.transport()))
-        });
+        let literal = hop
+            .as_ref()
+            .and_then(|uri| Some((SocketAddr::new(uri.ip()?, uri.port.unwrap_or(5060)), uri.transport())));
         // A proxy we trust may have more addresses than one.
         let proxied = dialog.is_routed() && self.trusted.iter().any(|range| range.contains(flow.remote.ip()));
         let proven = literal.filter(|(to, _)| proxied || to.ip() == flow.remote.ip());
-        let wants_tcp = |transport: Option<&str>| transport.is_some_and(|name| name.eq_ignore_ascii_case("tcp"));
+        let wants_tcp =
+            |transport: Option<&str>| transport.is_some_and(|name| name.eq_ignore_ascii_case("tcp"));
         let open = flow.conn.filter(|conn| self.flows.is_open(*conn));
         let dest = match (flow.transport, open, proven) {
             (Transport::Tcp, Some(conn), _) => Dest::Conn(conn),
@@ -45,9 +46,7 @@ impl Registrar {
                 }
             }
             // Should the connection break, the phone finds us where we listen.
-            Dest::Connect(_) | Dest::Conn(_) => {
-                (dest, self.tcp_local(flow.local.ip()).unwrap_or(flow.local))
-            }
+            Dest::Connect(_) | Dest::Conn(_) => (dest, self.tcp_local(flow.local.ip()).unwrap_or(flow.local)),
         };
         let transport = if matches!(dest, Dest::Udp { .. }) { Transport::Udp } else { Transport::Tcp };
         let via = self.via(transport, local);

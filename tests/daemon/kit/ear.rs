@@ -52,6 +52,10 @@ pub struct State {
     pub open: HashMap<String, (Instant, String)>,
     pub overlaps: Vec<String>,
     pub lines: Vec<Line>,
+    pub notified: Vec<Msg>,
+    /// Answer to every NOTIFY, if not 200.
+    pub notify_status: Option<u16>,
+    pub notify_silent: bool,
     pub crlfs: usize,
     /// SIP that came from another address than the daemon's.
     pub strangers: usize,
@@ -198,6 +202,21 @@ impl Shared {
             return;
         }
         state.answered.insert(branch.clone(), None);
+        if msg.method() == "NOTIFY" {
+            if !state.notified.iter().any(|known| known.branch() == branch) {
+                state.notified.push(msg.clone());
+            }
+            match state.notify_silent {
+                true => drop(state),
+                false => {
+                    let answer = response(&msg, state.notify_status.unwrap_or(200), "");
+                    state.answered.insert(branch, Some(answer.clone()));
+                    self.put_out(state, link, from, answer);
+                }
+            }
+            self.changed.notify_all();
+            return;
+        }
         if msg.method() != "MESSAGE" {
             let answer = response(&msg, 200, "");
             state.answered.insert(branch, Some(answer.clone()));

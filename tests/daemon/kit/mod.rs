@@ -12,6 +12,7 @@ pub mod request;
 pub mod sip;
 #[cfg(test)]
 mod tests;
+pub mod watch;
 pub mod wire;
 
 use std::hash::{BuildHasher, Hasher, RandomState};

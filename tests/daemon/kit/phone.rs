@@ -113,7 +113,7 @@ pub enum NoAnswer {
 /// A phone in use. Prints its transcript when the test fails.
 pub struct Phone {
     setup: PhoneSetup,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     link: Mutex<(Link, SocketAddr)>,
     digest: Mutex<(Option<Challenge>, u32)>,
     registration: Mutex<(String, u32)>,

@@ -73,7 +73,7 @@ impl Req {
         let transport = if over == Over::Udp { "UDP" } else { "TCP" };
         let mut text = format!(
             "{} {} SIP/2.0\r\nVia: SIP/2.0/{transport} {local};rport;branch={}\r\nMax-Forwards: {}\r\n\
-             From: {}<{}>;tag={}\r\nTo: <{}>\r\nCall-ID: {}\r\nCSeq: {} {}\r\n",
+             From: {}<{}>;tag={}\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {} {}\r\n",
             self.method,
             self.uri,
             self.branch,
@@ -81,7 +81,8 @@ impl Req {
             self.name,
             self.from,
             self.from_tag,
-            self.to,
+            // Within a dialog it comes with its tag.
+            if self.to.contains('>') { format!("<{}", self.to) } else { format!("<{}>", self.to) },
             self.call_id,
             self.cseq,
             self.method

@@ -61,8 +61,9 @@ impl Baresip {
             module_path(),
         );
         let password = user.password.map(|pw| format!("auth_pass={pw};")).unwrap_or_default();
+        let flows = if user.keeps_flows { "sipnat=outbound;" } else { "" };
         let account = format!(
-            "<{}>;{password}outbound=\"sip:127.0.0.1:{};transport={}\";regint=600\n",
+            "<{}>;{password}{flows}outbound=\"sip:127.0.0.1:{};transport={}\";regint=600\n",
             self.address(user.name),
             self.server_port,
             user.transport.param()

@@ -38,7 +38,7 @@ impl Linphone {
 
     /// Written once: linphonec keeps its instance id in this file.
     fn configure(&self) {
-        let User { name, password, transport } = &self.user;
+        let User { name, password, transport, .. } = &self.user;
         // A port of 0 switches a transport off.
         let (udp, tcp) = match transport {
             Transport::Udp => (free_port(), 0),

@@ -3,17 +3,23 @@
 //! All waiting is for something that a program says, with a generous deadline; every program is ended by its own
 //! process id when its driver is dropped.
 
+mod asterisk;
 mod baresip;
 mod daemon;
+mod freeswitch;
 mod kamailio;
 mod linphone;
+mod opensips;
 mod process;
 mod sipp;
 
+pub use asterisk::Asterisk;
 pub use baresip::Baresip;
 pub use daemon::Daemon;
+pub use freeswitch::FreeSwitch;
 pub use kamailio::Kamailio;
 pub use linphone::Linphone;
+pub use opensips::OpenSips;
 pub use sipp::Sipp;
 
 use process::Process;
@@ -49,15 +55,21 @@ pub struct User {
     pub name: &'static str,
     pub password: Option<&'static str>,
     pub transport: Transport,
+    /// It asks for outbound (RFC 5626), where the phone can.
+    pub keeps_flows: bool,
 }
 
 impl User {
     pub fn new(name: &'static str, transport: Transport) -> User {
-        User { name, password: None, transport }
+        User { name, password: None, transport, keeps_flows: false }
     }
 
     pub fn with_password(name: &'static str, password: &'static str, transport: Transport) -> User {
-        User { name, password: Some(password), transport }
+        User { password: Some(password), ..User::new(name, transport) }
+    }
+
+    pub fn keeping_flows(self) -> User {
+        User { keeps_flows: true, ..self }
     }
 }
 
@@ -112,13 +124,28 @@ pub fn installed(programs: &[&str]) -> bool {
     false
 }
 
+/// True if `program` is there. For what Debian has no package of: its absence is said, and fails nothing.
+pub fn there(program: &str) -> bool {
+    let found = find_program(program).is_some();
+    if !found {
+        eprintln!("skipped: no {program} is installed, and the distribution has none");
+    }
+    found
+}
+
 fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
 }
 
 /// Waits until a SIP server answers OPTIONS over UDP.
-fn await_options(port: u16, mut process: Process) -> Process {
+fn await_options(port: u16, process: Process) -> Process {
+    await_answer(port, "OPTIONS", 200, process)
+}
+
+/// Waits until a SIP server answers `method` over UDP with `status`.
+fn await_answer(port: u16, method: &str, status: u16, mut process: Process) -> Process {
+    let ready = format!("SIP/2.0 {status}");
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket on loopback");
     socket.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout can be set");
     let from = socket.local_addr().expect("the socket is bound");
@@ -128,18 +155,18 @@ fn await_options(port: u16, mut process: Process) -> Process {
     while Instant::now() < deadline && !process.has_ended() {
         tries += 1;
         let request = format!(
-            "OPTIONS sip:127.0.0.1:{port} SIP/2.0\r\nVia: SIP/2.0/UDP {from};branch=z9hG4bK-up{tries};rport\r\n\
-             Max-Forwards: 70\r\nFrom: <sip:harness@127.0.0.1>;tag=up\r\nTo: <sip:127.0.0.1:{port}>\r\n\
-             Call-ID: up{tries}@{from}\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+            "{method} sip:127.0.0.1:{port} SIP/2.0\r\nVia: SIP/2.0/UDP {from};branch=z9hG4bK-up{tries};rport\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:harness@127.0.0.1>;tag=up\r\nTo: <sip:harness@127.0.0.1>\r\n\
+             Call-ID: up{tries}@{from}\r\nCSeq: 1 {method}\r\nContent-Length: 0\r\n\r\n"
         );
         // Refused until the server has bound its socket: that is what is waited for.
         let _ = socket.send_to(request.as_bytes(), ("127.0.0.1", port));
         match socket.recv(&mut answer) {
-            Ok(length) if answer[..length].starts_with(b"SIP/2.0 200") => return process,
+            Ok(length) if answer[..length].starts_with(ready.as_bytes()) => return process,
             _ => {}
         }
     }
-    process.fail("does not answer OPTIONS")
+    process.fail(&format!("does not answer {method} with {status}"))
 }
 
 /// A port of 127.0.0.1 that is free for UDP and TCP. Below the range from which the kernel takes the ports of

@@ -1,4 +1,5 @@
 //! Documents of presence, judged from outside: by the schemas of the RFCs.
 
+mod documents;
 mod packages;
 pub mod schema;

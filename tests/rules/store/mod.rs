@@ -9,6 +9,7 @@ mod misfortune;
 mod model;
 mod offline;
 mod reading;
+mod roster;
 mod trimming;
 
 use std::path::Path;

@@ -57,7 +57,12 @@ fn l07_two_watchers_of_one_list_see_what_each_may() {
     let mut world = World::new();
     world.says("alice", "open", "<rpid:busy/>");
     list(&mut world, &[entry("alice", Standing::Active)]);
-    let target = Target::List(Box::new(List::new("sip:rls@h".into(), false, Default::default(), &[entry("alice", Standing::Blocked)])));
+    let target = Target::List(Box::new(List::new(
+        "sip:rls@h".into(),
+        false,
+        Default::default(),
+        &[entry("alice", Standing::Blocked)],
+    )));
     world.begin("eve", Package::Presence, "eve", target, Standing::Active, 600).unwrap();
     let sent = world.run(1000);
     let of = |who: &str| sent.iter().find(|one| one.get("To").contains(who)).unwrap();
@@ -115,7 +120,9 @@ fn a_roster_is_a_list_that_follows_its_owner() {
     world.begin("bob", Package::Presence, "bob+buddies", target, Standing::Active, 600).unwrap();
     let first = world.run(1000).pop().unwrap();
     assert!(first.says("uri=\"sip:alice@h\"") && first.says("fullState=\"true\""), "{}", first.body());
-    world.lists.insert(aor("bob+buddies"), vec![entry("alice", Standing::Active), entry("carol", Standing::Active)]);
+    world
+        .lists
+        .insert(aor("bob+buddies"), vec![entry("alice", Standing::Active), entry("carol", Standing::Active)]);
     world.input(Input::Roster(aor("bob")));
     let next = world.run(6000).pop().unwrap();
     assert!(next.says("carol") && !next.says("alice"), "{}", next.body());

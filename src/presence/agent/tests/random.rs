@@ -76,12 +76,19 @@ impl Run {
                 self.phones.extend(begun.ok());
             }
             Step::Room(watcher) => {
-                let begun =
-                    world.begin(name(watcher), Package::Conference, "team", Target::Room, Standing::Active, 60);
+                let begun = world.begin(
+                    name(watcher),
+                    Package::Conference,
+                    "team",
+                    Target::Room,
+                    Standing::Active,
+                    60,
+                );
                 self.phones.extend(begun.ok());
             }
             Step::Winfo(who) => {
-                let begun = world.begin(name(who), Package::Winfo, name(who), Target::Person, Standing::Active, 60);
+                let begun =
+                    world.begin(name(who), Package::Winfo, name(who), Target::Person, Standing::Active, 60);
                 self.phones.extend(begun.ok());
             }
             Step::List(watcher) => {
@@ -93,9 +100,16 @@ impl Run {
                     standing: Standing::Active,
                 };
                 let entries: Vec<Entry> = NAMES.iter().map(entry).collect();
-                let target = Target::List(Box::new(List::new("sip:l@h".into(), false, Default::default(), &entries)));
-                let begun =
-                    world.begin(name(watcher), Package::Presence, name(watcher), target, Standing::Active, 60);
+                let target =
+                    Target::List(Box::new(List::new("sip:l@h".into(), false, Default::default(), &entries)));
+                let begun = world.begin(
+                    name(watcher),
+                    Package::Presence,
+                    name(watcher),
+                    target,
+                    Standing::Active,
+                    60,
+                );
                 self.phones.extend(begun.ok());
             }
             Step::Refresh(which, ends) if !self.phones.is_empty() => {
@@ -115,8 +129,8 @@ impl Run {
             }
             Step::Register(who, is) => world.input(Input::Registered { who: aor(name(who)), is: *is }),
             Step::Stand(who, watcher, what) => {
-                let standing =
-                    [Standing::Active, Standing::Pending, Standing::Blocked, Standing::Rejected][usize::from(*what)];
+                let standing = [Standing::Active, Standing::Pending, Standing::Blocked, Standing::Rejected]
+                    [usize::from(*what)];
                 world.stand(name(who), name(watcher), standing);
             }
             Step::Members(0) => {

@@ -22,7 +22,11 @@ fn k01_k02_a_member_sees_the_room_and_then_who_comes_and_goes() {
     moved(&mut world);
     assert!(world.run(3000).is_empty(), "not before its time");
     let next = world.run(3000).pop().unwrap();
-    assert!(next.says("state=\"partial\"") && next.says("version=\"1\"") && next.says("sip:carol@h"), "{}", next.body());
+    assert!(
+        next.says("state=\"partial\"") && next.says("version=\"1\"") && next.says("sip:carol@h"),
+        "{}",
+        next.body()
+    );
     moved(&mut world);
     assert!(world.run(60_000).is_empty(), "the same again is no news");
 }
@@ -66,7 +70,11 @@ fn k05_the_lamp_is_lit_and_put_out_at_most_once_a_second() {
     world.begin("alice", Package::Summary, "alice", Target::Person, Standing::Active, 600).unwrap();
     let first = world.run(1000).pop().unwrap();
     assert_eq!(first.get("Content-Type"), "application/simple-message-summary");
-    assert!(first.says("Messages-Waiting: yes\r\n") && first.says("Text-Message: 3/0 (0/0)\r\n"), "{}", first.body());
+    assert!(
+        first.says("Messages-Waiting: yes\r\n") && first.says("Text-Message: 3/0 (0/0)\r\n"),
+        "{}",
+        first.body()
+    );
     for taken in 1..=3 {
         world.mails.insert(aor("alice"), (3 - taken, taken));
         world.input(Input::Moved(Source::Mail(aor("alice"))));

@@ -68,7 +68,11 @@ fn s24_versions_go_on_above_what_was_seen() {
         world.run(6000);
         let count = world.agent.slots.iter().flatten().count();
         if count > 40 {
-            let slot = world.agent.slots.iter().position(|s| s.as_ref().is_some_and(|s| s.package == Package::Presence));
+            let slot = world
+                .agent
+                .slots
+                .iter()
+                .position(|s| s.as_ref().is_some_and(|s| s.package == Package::Presence));
             world.agent.remove(slot.unwrap() as u32);
         }
     }
@@ -76,7 +80,13 @@ fn s24_versions_go_on_above_what_was_seen() {
     world.agent.save(&mut saves);
     let version = world.agent.slots[0].as_ref().unwrap().version;
     assert!(version > 64);
-    let mut world = World { agent: { world.agent.changed.insert(0); world.agent }, ..world };
+    let mut world = World {
+        agent: {
+            world.agent.changed.insert(0);
+            world.agent
+        },
+        ..world
+    };
     // The row on disk is up to 63 documents old: as after a crash.
     let row = {
         let slot = world.agent.slots[0].as_mut().unwrap();

@@ -67,16 +67,25 @@ fn w01_w03_w04_the_owner_sees_watchers_come_be_decided_and_go() {
     assert_eq!(sent.len(), 1);
     assert!(sent[0].says("version=\"0\"") && sent[0].says("state=\"full\""), "{}", sent[0].body());
     let mut phone = pending(&mut world, "bob", "alice");
-    let sent: Vec<Sent> = world.run(6000).into_iter().filter(|one| one.get("Event") == "presence.winfo").collect();
+    let sent: Vec<Sent> =
+        world.run(6000).into_iter().filter(|one| one.get("Event") == "presence.winfo").collect();
     assert_eq!(sent.len(), 1);
-    for word in ["version=\"1\"", "state=\"partial\"", "status=\"pending\"", "event=\"subscribe\"", "sip:bob@h"] {
+    for word in
+        ["version=\"1\"", "state=\"partial\"", "status=\"pending\"", "event=\"subscribe\"", "sip:bob@h"]
+    {
         assert!(sent[0].says(word), "{word}: {}", sent[0].body());
     }
     world.stand("alice", "bob", Standing::Active);
-    let sent: Vec<Sent> = world.run(6000).into_iter().filter(|one| one.get("Event") == "presence.winfo").collect();
-    assert!(sent[0].says("version=\"2\"") && sent[0].says("event=\"approved\"") && sent[0].says("status=\"active\""));
+    let sent: Vec<Sent> =
+        world.run(6000).into_iter().filter(|one| one.get("Event") == "presence.winfo").collect();
+    assert!(
+        sent[0].says("version=\"2\"")
+            && sent[0].says("event=\"approved\"")
+            && sent[0].says("status=\"active\"")
+    );
     world.refresh(&mut phone, 0);
-    let sent: Vec<Sent> = world.run(6000).into_iter().filter(|one| one.get("Event") == "presence.winfo").collect();
+    let sent: Vec<Sent> =
+        world.run(6000).into_iter().filter(|one| one.get("Event") == "presence.winfo").collect();
     assert!(sent[0].says("version=\"3\"") && sent[0].says("status=\"terminated\""), "{}", sent[0].body());
 }
 
@@ -102,10 +111,12 @@ fn w05_another_watcher_of_watchers_sees_himself_alone() {
     world.watch("bob", "alice");
     world.watch("carol", "alice");
     winfo(&mut world, "bob", "alice");
-    let sent: Vec<Sent> = world.run(6000).into_iter().filter(|one| one.get("Event") == "presence.winfo").collect();
+    let sent: Vec<Sent> =
+        world.run(6000).into_iter().filter(|one| one.get("Event") == "presence.winfo").collect();
     assert!(sent[0].says("sip:bob@h") && !sent[0].says("carol"));
     world.stand("alice", "bob", Standing::Blocked);
-    let sent: Vec<Sent> = world.run(6000).into_iter().filter(|one| one.get("Event") == "presence.winfo").collect();
+    let sent: Vec<Sent> =
+        world.run(6000).into_iter().filter(|one| one.get("Event") == "presence.winfo").collect();
     assert!(sent.iter().any(|one| one.state() == "terminated;reason=rejected"));
 }
 
@@ -130,5 +141,9 @@ fn w04_a_refresh_is_whole_and_versions_have_no_gap() {
     for (n, one) in sent.iter().enumerate() {
         assert!(one.says(&format!("version=\"{}\"", n + 1)), "{n}: {}", one.body());
     }
-    assert!(whole[0].says("state=\"full\"") && whole[0].says(&format!("version=\"{next}\"")), "{}", whole[0].body());
+    assert!(
+        whole[0].says("state=\"full\"") && whole[0].says(&format!("version=\"{next}\"")),
+        "{}",
+        whole[0].body()
+    );
 }

@@ -1,0 +1,131 @@
+//! Does what a management command says: arguments to deeds, results to JSON.
+//!
+//! Prevents that two doors answer the same command differently. Never decides: [`Management`] does.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::deeds::{Denied, Management};
+use super::table::{COMMANDS, Command, Deed, find};
+use super::values::Values;
+
+/// Does what `command` says. `values` were checked against it.
+pub async fn perform<M: Management>(
+    management: &M,
+    command: &Command,
+    values: Values,
+) -> Result<Value, Denied> {
+    // `check` has seen to it that required arguments are there.
+    let aor = |at| values.address(at).ok_or_else(|| Denied::Refused("address missing".into()));
+    match command.deed {
+        Deed::AccountAdd => {
+            let account = aor(0)?;
+            management.account_add(account.clone(), values.text(1)).await?;
+            Ok(json!({ "account": account.as_str() }))
+        }
+        Deed::AccountRemove => {
+            let mut removed = management.account_remove(aor(0)?).await?;
+            removed.handed_over.sort_unstable();
+            removed.destroyed.sort_unstable();
+            Ok(plain(&removed))
+        }
+        Deed::AccountPasswd => {
+            let account = aor(0)?;
+            management.account_passwd(account.clone(), values.text(1).unwrap_or_default()).await?;
+            Ok(json!({ "account": account.as_str() }))
+        }
+        Deed::AccountList => {
+            let mut list = management.account_list(values.text(0)).await?;
+            list.sort_by(|a, b| a.account.cmp(&b.account));
+            Ok(plain(&list))
+        }
+        Deed::AccountSettings => Ok(plain(&management.account_settings(aor(0)?).await?)),
+        Deed::AccountSet => {
+            let (account, text) = (aor(0)?, |at| values.text(at).unwrap_or_default());
+            management.account_set(account.clone(), text(1), text(2)).await?;
+            Ok(plain(&management.account_settings(account).await?))
+        }
+        Deed::AccountBlocked => Ok(plain(&management.account_blocked(aor(0)?).await?)),
+        Deed::AccountBlock | Deed::AccountUnblock => {
+            let (account, user) = (aor(0)?, aor(1)?);
+            let block = matches!(command.deed, Deed::AccountBlock);
+            management.account_block(account.clone(), user.clone(), block).await?;
+            Ok(json!({ "account": account.as_str(), "user": user.as_str() }))
+        }
+        Deed::ServerVersion => Ok(json!(concat!("imcd ", env!("CARGO_PKG_VERSION")))),
+        Deed::ServerStatus => Ok(plain(&management.server_status().await?)),
+        Deed::ServerStats => {
+            let mut list = management.server_stats().await?;
+            let wanted = values.text(0).unwrap_or_default();
+            list.retain(|stat| stat.name.starts_with(&wanted));
+            if list.is_empty() {
+                return Err(Denied::NotFound(format!("no statistic {wanted}")));
+            }
+            Ok(plain(&list))
+        }
+        Deed::RoomList => {
+            let mut list = management.room_list(values.text(0)).await?;
+            list.sort_by(|a, b| a.room.cmp(&b.room));
+            Ok(plain(&list))
+        }
+        Deed::RoomShow => Ok(plain(&management.room_show(aor(0)?).await?)),
+        Deed::MemberList => Ok(plain(&management.member_list(aor(0)?).await?)),
+        Deed::OfflineList => {
+            let who = values.address(0);
+            Ok(plain(&management.offline_list(who).await?))
+        }
+        Deed::OfflinePurge => {
+            let account = aor(0)?;
+            let purged = management.offline_purge(account.clone()).await?;
+            Ok(json!({ "account": account.as_str(), "purged": purged }))
+        }
+        Deed::OfflineDeliver => {
+            let account = aor(0)?;
+            let (waiting, ways) = management.offline_deliver(account.clone()).await?;
+            Ok(json!({ "account": account.as_str(), "waiting": waiting, "ways": ways }))
+        }
+        Deed::MessageSend => {
+            let (from, to) = (aor(0)?, aor(1)?);
+            management.message_send(from.clone(), to.clone(), values.text(2).unwrap_or_default()).await?;
+            Ok(json!({ "from": from.as_str(), "to": to.as_str() }))
+        }
+        Deed::RosterList => Ok(plain(&management.roster_list(aor(0)?).await?)),
+        Deed::RosterAdd => {
+            Ok(plain(&management.roster_add(aor(0)?, aor(1)?, values.text(2), values.text(3)).await?))
+        }
+        Deed::RosterRemove => Ok(plain(&management.roster_remove(aor(0)?, aor(1)?).await?)),
+        Deed::RosterLink => Ok(plain(&management.roster_link(aor(0)?, aor(1)?, true).await?)),
+        Deed::RosterUnlink => Ok(plain(&management.roster_link(aor(0)?, aor(1)?, false).await?)),
+        Deed::PresenceShow => Ok(plain(&management.presence_show(aor(0)?).await?)),
+        Deed::PresenceSet => {
+            let (state, note) = (values.text(1).unwrap_or_default(), values.text(2).unwrap_or_default());
+            Ok(plain(&management.presence_set(aor(0)?, state, note).await?))
+        }
+        Deed::AvatarSet => {
+            let data = values.data(1).unwrap_or_default();
+            Ok(plain(&management.avatar_set(aor(0)?, data).await?))
+        }
+        Deed::AvatarGet => {
+            let (info, data) = management.avatar_get(aor(0)?).await?;
+            let mut result = plain(&info);
+            result["data"] = STANDARD.encode(data).into();
+            Ok(result)
+        }
+        Deed::AvatarRemove => {
+            let account = aor(0)?;
+            management.avatar_remove(account.clone()).await?;
+            Ok(json!({ "account": account.as_str() }))
+        }
+        // As OpenSIPS' clients ask at their start: names, or for one command its list of parameter lists.
+        Deed::Which => Ok(match values.text(0).as_deref().and_then(find) {
+            None => COMMANDS.iter().map(|c| c.name).collect(),
+            Some(c) => json!([c.args.iter().map(|a| a.name).collect::<Vec<_>>()]),
+        }),
+    }
+}
+
+fn plain(value: &impl Serialize) -> Value {
+    serde_json::to_value(value).expect("structs of strings, numbers and booleans have a JSON form")
+}

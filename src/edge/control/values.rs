@@ -1,0 +1,121 @@
+//! Arguments of management commands, checked before anything is done.
+//!
+//! Prevents that a deed meets half an address, a text without end or a name with controls in it. Never looks at what
+//! the daemon knows.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::table::{Command, Kind, find};
+use crate::presence::avatar::AVATAR_MAX;
+use crate::presence::roster;
+use crate::types::Aor;
+
+/// Bytes of a [`Kind::Text`].
+const TEXT_MAX: usize = 32_768;
+
+/// Checked arguments, one place per [`Command::args`].
+pub struct Values {
+    given: Vec<Option<String>>,
+    default_domain: String,
+}
+
+impl Values {
+    /// `given` has one place per argument of `command`, `None` for what was left out.
+    /// The error says what was expected.
+    pub fn check(
+        command: &Command,
+        given: Vec<Option<String>>,
+        default_domain: String,
+    ) -> Result<Values, String> {
+        let values = Values { given, default_domain };
+        for (at, arg) in command.args.iter().enumerate() {
+            let Some(text) = values.text(at) else {
+                if arg.required {
+                    return Err(format!("{}: missing", arg.name));
+                }
+                continue;
+            };
+            let wanted = match arg.kind {
+                Kind::Address if values.address(at).is_none() => {
+                    "expected an address such as alice@example.org"
+                }
+                Kind::Domain if Aor::new("a", &text).is_none() => "expected a domain such as example.org",
+                Kind::Secret if !is_secret(&text) => "expected 1 to 255 bytes without control characters",
+                Kind::Text if text.is_empty() || text.len() > TEXT_MAX => "expected 1 to 32768 bytes",
+                Kind::Nick if roster::name(&text).is_none() => "expected a name",
+                Kind::Nick | Kind::Note if text.len() > TEXT_MAX => "expected at most 32768 bytes",
+                Kind::Groups if text.len() > TEXT_MAX => "expected names with commas between them",
+                Kind::File if values.data(at).is_none() => "expected a file of at most 64 KiB, in base64",
+                Kind::Command if find(&text).is_none() => "no such command",
+                _ => continue,
+            };
+            return Err(format!("{}: {wanted}", arg.name));
+        }
+        Ok(values)
+    }
+
+    pub(super) fn text(&self, at: usize) -> Option<String> {
+        self.given.get(at).cloned().flatten()
+    }
+
+    pub(super) fn address(&self, at: usize) -> Option<Aor> {
+        address(self.given.get(at)?.as_deref()?, &self.default_domain)
+    }
+
+    /// What a [`Kind::File`] holds.
+    pub(super) fn data(&self, at: usize) -> Option<Vec<u8>> {
+        let text = self.given.get(at)?.as_deref()?;
+        let data = STANDARD.decode(text.trim()).ok()?;
+        (data.len() <= AVATAR_MAX).then_some(data)
+    }
+}
+
+fn is_secret(text: &str) -> bool {
+    (1..=255).contains(&text.len()) && !text.chars().any(char::is_control)
+}
+
+/// An address as people write it. Port and parameters do not belong to its identity (spec §3).
+fn address(text: &str, default_domain: &str) -> Option<Aor> {
+    let text = text.trim();
+    let text = text.strip_prefix('<').and_then(|t| t.strip_suffix('>')).unwrap_or(text);
+    let text = match text.split_once(':') {
+        Some((scheme, rest)) if ["sip", "sips", "im"].iter().any(|s| s.eq_ignore_ascii_case(scheme)) => rest,
+        _ => text,
+    };
+    let Some((user, rest)) = text.rsplit_once('@') else { return Aor::new(text, default_domain) };
+    let host = rest.split([';', '?']).next().unwrap_or(rest);
+    let host = match host.rsplit_once(':') {
+        Some((name, port)) if !host.ends_with(']') => {
+            port.parse::<u16>().ok()?;
+            name
+        }
+        _ => host,
+    };
+    Aor::new(user, host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_taken_as_people_write_it() {
+        let read = |t: &str| address(t, "example.org").map(|a| a.as_str().to_string());
+        for text in [
+            "alice",
+            "alice@example.org",
+            "sip:alice@example.org",
+            "<sip:alice@example.org>",
+            "SIP:alice@example.org:5060;transport=udp",
+            " sips:alice@example.org?x=y ",
+        ] {
+            assert_eq!(read(text).as_deref(), Some("alice@example.org"), "{text}");
+        }
+        assert_eq!(read("sip:a@[::1]:5060").as_deref(), Some("a@[::1]"));
+        assert_eq!(read("sip:a@[::1]").as_deref(), Some("a@[::1]"));
+        for text in ["", "@example.org", "a b", "tel:+1", "alice@", "alice@h:x", "<alice", "a@h\r\nX: y"] {
+            assert_eq!(read(text), None, "{text:?}");
+        }
+    }
+}
