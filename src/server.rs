@@ -25,7 +25,7 @@ use crate::config::{Config, ConfigError, Level, LogFormat};
 use crate::edge::control::{ControlSocket, SocketLimits};
 use crate::edge::driver::{Driver, Gauges, House, Inbox, Mail, NewRequest, Served, StreamsToShards};
 use crate::edge::tasks::Serving;
-use crate::edge::transport::tcp::Streams;
+use crate::edge::transport::tcp::{Streams, silence_max};
 use crate::edge::transport::udp::Faces;
 use crate::edge::uas::Uas;
 use crate::refusal::Fault;
@@ -136,6 +136,11 @@ impl Flows for StreamFlows {
     fn hold(&self, conn: ConnId, held: bool) {
         if let Some(streams) = self.streams.get() {
             streams.hold(conn, held);
+        }
+    }
+    fn keeps_alive(&self, conn: ConnId) {
+        if let Some(streams) = self.streams.get() {
+            streams.keeps_alive(conn);
         }
     }
 }
@@ -277,7 +282,9 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         });
         let events = Arc::new(StreamsToShards { inboxes: inboxes.clone(), closed });
         let exempt = Box::new(move |ip| exempt.is_trusted(ip));
-        Streams::new(events, limits, exempt, descriptors().saturating_sub(256).max(64), runtime.clone())
+        let total_max = descriptors().saturating_sub(256).max(64);
+        let silence = silence_max(config.sip.flow_timer_s);
+        Streams::new(events, limits, exempt, (total_max, silence), runtime.clone())
     };
     // The only place that sets it.
     let _ = flows.streams.set(streams.clone());

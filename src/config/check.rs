@@ -11,6 +11,7 @@ use crate::types::Aor;
 /// Bounds of every integer key. `etc/imcd.toml` tells them; a test compares.
 pub const BOUNDS: &[(&str, RangeInclusive<i64>)] = &[
     ("sip.nat_keepalive_s", 0..=3600),
+    ("sip.flow_timer_s", 0..=3600),
     ("sip.t1_ms", 50..=10_000),
     ("sip.t2_ms", 100..=60_000),
     ("sip.t4_ms", 100..=60_000),

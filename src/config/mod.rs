@@ -70,6 +70,9 @@ pub struct Sip {
     pub relay_foreign: bool,
     /// Seconds between CRLFCRLF to UDP bindings behind NAT; 0: none.
     pub nat_keepalive_s: u32,
+    /// Seconds without a sign of life after which a phone's stream counts as dead, told to phones that keep flows as
+    /// Flow-Timer (RFC 5626 §5.4); 0: never.
+    pub flow_timer_s: u32,
     /// Milliseconds, RFC 3261 §17.1.2.2.
     pub t1_ms: u32,
     /// Milliseconds, RFC 3261 §17.1.2.2.
@@ -264,6 +267,7 @@ impl Default for Sip {
             trusted_from: false,
             relay_foreign: false,
             nat_keepalive_s: 25,
+            flow_timer_s: 120,
             t1_ms: 500,
             t2_ms: 4000,
             t4_ms: 5000,

@@ -36,6 +36,8 @@ pub trait Flows: Send + Sync {
     fn face(&self, listener: u16, ours: IpAddr) -> u16;
     /// A live binding keeps this connection open, or does so no more.
     fn hold(&self, conn: ConnId, held: bool);
+    /// The phone at its end was asked for signs of life: without them it is closed.
+    fn keeps_alive(&self, conn: ConnId);
 }
 
 /// Where we listen, for Via and for sending.
@@ -73,6 +75,8 @@ pub struct Registrar {
     towards_proxy: Option<IpAddr>,
     trusted: Vec<crate::config::Cidr>,
     keepalive: bool,
+    /// `sip.flow_timer_s`; 0: off.
+    flow_timer: u32,
     accounts: DashMap<Aor, Arc<Registered>>,
     /// Ways are found and told in one step, by turns: who told last has looked last.
     telling: Vec<Mutex<()>>,
@@ -129,6 +133,7 @@ impl Registrar {
             towards_proxy,
             trusted: config.sip.trusted_peers.clone(),
             keepalive: config.sip.nat_keepalive_s > 0,
+            flow_timer: config.sip.flow_timer_s,
             accounts: DashMap::new(),
             telling: (0..TELLING).map(|_| Mutex::new(())).collect(),
             by_id: DashMap::new(),
@@ -244,6 +249,9 @@ impl Registrar {
         }
         self.by_id.insert(id, who.clone());
         self.watch_flows(who, &existing, &list);
+        if let Some(conn) = request.flow.conn.filter(|_| self.flow_timer(request).is_some()) {
+            self.flows.keeps_alive(conn);
+        }
         if let Err(fault) = self.reach(who, &fresh) {
             warn!(account = %who, %fault, "registered, but delivery does not know it yet");
         }
@@ -463,6 +471,11 @@ impl Registrar {
     /// Answers a shard that asks where `who` is reached: names are not looked up.
     pub async fn locate(&self, account: AccountId, _who: &Aor) {
         self.delivery.located(account, Vec::new(), std::time::Duration::ZERO);
+    }
+
+    /// Seconds for the Flow-Timer of the 200, where it is due (RFC 5626 §6).
+    pub fn flow_timer(&self, request: &Request) -> Option<u32> {
+        Some(self.flow_timer).filter(|seconds| *seconds > 0 && request.keeps_alive())
     }
 
     pub fn has_proxy(&self) -> bool {

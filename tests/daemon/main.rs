@@ -9,12 +9,14 @@ mod kit;
 
 mod archive;
 mod chat;
+mod circle;
 mod commands;
 mod content;
 mod departures;
 mod devices;
 mod direct;
 mod faults;
+mod flows;
 mod fsync;
 mod fuzz;
 mod hostile;

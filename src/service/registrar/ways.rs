@@ -15,7 +15,8 @@ use crate::sip::uri::Uri;
 use crate::types::{Aor, Dest, Flow, ROUTE_DEVICE, Transport};
 
 impl Registrar {
-    /// An instance is reached on its newest working flow; contacts without an instance each for themselves.
+    /// An instance is reached on its newest flow, and where that fails on the others, newest first (RFC 5626 §7);
+    /// contacts without an instance each for themselves.
     pub(super) fn contacts(&self, who: &Aor, state: &State) -> Vec<Contact> {
         let now = self.clock.steady();
         let mut bindings: Vec<&Binding> =
@@ -30,8 +31,9 @@ impl Registrar {
                 continue;
             }
             let Some(contact) = self.contact(who, binding) else { continue };
-            if contacts.iter().all(|known| known.key != contact.key) {
-                contacts.push(contact);
+            match contacts.iter_mut().find(|known| known.key == contact.key) {
+                Some(known) => known.fall_back_on(&contact),
+                None => contacts.push(contact),
             }
         }
         contacts
