@@ -143,7 +143,10 @@ fn variables_of_others_are_left_alone_and_mistyped_ones_are_not() {
 #[test]
 fn an_error_names_file_key_and_what_was_expected() {
     for (text, expected) in [
-        ("[sip]\nlistn = []", "imcd.toml: sip.listn: unknown key: expected one of advertise, listen, "),
+        (
+            "[sip]\nlistn = []",
+            "imcd.toml: sip.listn: unknown key: expected one of advertise, flow_timer_s, listen, ",
+        ),
         ("[sup]\nlisten = []", "imcd.toml: sup.listen: unknown table: expected one of aliases, auth, "),
         ("[sip]\nlisten = \"udp:127.0.0.1:5060\"", "imcd.toml: sip.listen: invalid type: string"),
         (
