@@ -43,6 +43,6 @@ fn write_to_each_other(transport: Transport) {
     daemon.await_letter("alice");
     let said = daemon.said_earlier(DAY_S);
     alice.come_back();
-    let at = Timestamp::from_second(said).unwrap().to_zoned(TimeZone::system());
+    let at = Timestamp::from_second(said).expect("a time of our days").to_zoned(TimeZone::system());
     alice.hears("bob", &format!("[Offline message - {}] not any more", at.strftime("%a %b %e %H:%M:%S %Y")));
 }
