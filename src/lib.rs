@@ -48,7 +48,7 @@
 //! | what becomes of a room when an account ends | [`chat::depart`] |
 //! | what members see of a message | [`chat::render`] |
 //! | what watchers are told of a person | [`presence::compose`], from what [`presence::pidf`] reads |
-//! | a management command | a row in [`edge::control::table`] and a method of [`edge::control::Management`] |
+//! | a management command | a row in [`edge::control::table`] and a method of [`edge::control::Management`] or [`edge::control::Rosters`] |
 //! | a configuration key | [`config`] and `etc/imcd.toml` |
 //! | a table or column | a new file in `sql/sqlite/`, the statement in [`store`] |
 //! | a way to say no | [`refusal`] |
