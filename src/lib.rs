@@ -44,6 +44,7 @@
 //! | who sees when whom is there | [`presence::roster`], asked and changed through [`service::roster`] |
 //! | what waits, and who is told of its fate | [`service::offline`], [`service::receipts`], asked for as [`chat::imdn`] reads it |
 //! | what watchers of a room, a list or of watchers read | [`presence::conference`], [`presence::rlmi`], [`presence::winfo`] |
+//! | where another domain is reached | [`sip::locate`] says what to ask, [`edge::transport::resolve`] asks, [`service::registrar`] says what may be used |
 //! | what a phone's answer means | [`chat::outcome`] |
 //! | what becomes of a room when an account ends | [`chat::depart`] |
 //! | what members see of a message | [`chat::render`] |

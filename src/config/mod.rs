@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 pub use check::BOUNDS;
 pub use load::{ConfigError, Problem, RELOADABLE, is_reloadable};
 pub use values::{
-    Algorithm, AuthMode, Cidr, CommandChar, Dialect, HostPort, Level, Listener, LogFormat, OutboundProxy,
-    Period, Prefix, WhoMayCreate,
+    Algorithm, AuthMode, Cidr, CommandChar, Dialect, HostPort, Level, Listener, LogFormat, NameServer,
+    OutboundProxy, Period, Prefix, WhoMayCreate,
 };
 
 /// Everything that can be set (spec §2). Every field has a default; an unknown key is an error.
@@ -68,6 +68,8 @@ pub struct Sip {
     pub trusted_from: bool,
     /// Authenticated accounts may write to domains that we do not serve.
     pub relay_foreign: bool,
+    /// Who is asked where other domains are; empty: the system's name servers.
+    pub nameservers: Vec<NameServer>,
     /// Seconds between CRLFCRLF to UDP bindings behind NAT; 0: none.
     pub nat_keepalive_s: u32,
     /// Seconds without a sign of life after which a phone's stream counts as dead, told to phones that keep flows as
@@ -266,6 +268,7 @@ impl Default for Sip {
             trusted_peers: Vec::new(),
             trusted_from: false,
             relay_foreign: false,
+            nameservers: Vec::new(),
             nat_keepalive_s: 25,
             flow_timer_s: 120,
             t1_ms: 500,

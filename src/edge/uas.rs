@@ -301,6 +301,10 @@ impl Uas {
         if !served && !self.focus.may_write_abroad(&said.speaker) {
             return Refusal::DOMAIN_NOT_SERVED.into();
         }
+        if !served && uri.is_sips() && !self.registrar.has_proxy() {
+            // Abroad goes nothing sealed, and in the clear is not what he asked for (RFC 3261 §26.2.2).
+            return Refusal::SCHEME.into();
+        }
         let heard = match explodes {
             true => self.focus.explode(&said, passed_lines(message).into()).await,
             false => self.hear(said, message).await,

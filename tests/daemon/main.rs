@@ -7,6 +7,7 @@
 
 mod kit;
 
+mod abroad;
 mod archive;
 mod chat;
 mod circle;
