@@ -1,8 +1,10 @@
 //! Look-ups of names by the system's or the configured name servers; what to ask is [`crate::sip::locate`]'s.
 //!
-//! Prevents that a slow name server holds up anything but what waits for its names: so many searches at a time, each of
-//! them within seconds, answers remembered as long as they say, within bounds. Judges no answer.
+//! Prevents that a slow name server holds up anything but what waits for its names: a domain is searched for once at a
+//! time and within seconds, answers are remembered as long as they say, within bounds. Judges no answer.
 
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -12,17 +14,23 @@ use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
-use tokio::sync::Semaphore;
+use tokio::sync::Mutex;
 
 use crate::refusal::Fault;
 use crate::service::registrar::{Finder, Finding, Found};
 use crate::sip::locate::{Naptr, Question, Records, Search, Srv, Step};
 use crate::sip::uri::Uri;
 
-/// Searches at a time; others wait for their turn.
-const SEARCHES: usize = 64;
-/// One search with all its questions, waiting included.
-const SEARCH: Duration = Duration::from_secs(20);
+/// Searches at a time: one for those whose names fall into one turn.
+const TURNS: usize = 256;
+/// One search with all its questions …
+const SEARCH: Duration = Duration::from_secs(15);
+/// … and with the wait for its turn.
+const WAIT: Duration = Duration::from_secs(25);
+/// A search that has failed has failed for all who ask so soon after; there may be thousands.
+const FAILED: Duration = Duration::from_secs(1);
+/// Failures remembered in one turn.
+const FAILURES: usize = 64;
 /// One question to one server, asked twice.
 const QUESTION: Duration = Duration::from_secs(2);
 /// Answers that are remembered, however many names are asked for.
@@ -35,8 +43,13 @@ const NO_NAME: Duration = Duration::from_secs(60);
 /// Looks names up. Lives on a runtime.
 pub struct Names {
     resolver: TokioResolver,
-    places: Semaphore,
+    /// Names fall into turns by chance: nobody can choose whom he makes wait.
+    chance: RandomState,
+    turns: Vec<Mutex<Failures>>,
 }
+
+/// Hosts that were not found lately: when, and why.
+type Failures = HashMap<String, (Instant, String)>;
 
 impl Names {
     /// `servers`: those to ask; none: the system's. `families`: what can be written to, IPv4 and IPv6.
@@ -63,12 +76,28 @@ impl Names {
         options.positive_max_ttl = Some(GOOD_FOR.1);
         options.negative_max_ttl = Some(NO_NAME);
         let resolver = builder.build().map_err(failed)?;
-        Ok(Names { resolver, places: Semaphore::new(SEARCHES) })
+        let turns = (0..TURNS).map(|_| Mutex::default()).collect();
+        Ok(Names { resolver, chance: RandomState::new(), turns })
+    }
+
+    async fn in_turn(&self, host: String) -> Result<Found, String> {
+        let turn = self.chance.hash_one(&host) as usize % TURNS;
+        let mut failures = self.turns[turn].lock().await;
+        failures.retain(|_, (at, _)| at.elapsed() < FAILED);
+        if let Some((_, why)) = failures.get(&host) {
+            return Err(why.clone());
+        }
+        let found = tokio::time::timeout(SEARCH, self.search(&host)).await;
+        let found = found.unwrap_or_else(|_| Err("the name servers take too long".into()));
+        if let Err(why) = &found
+            && failures.len() < FAILURES
+        {
+            failures.insert(host, (Instant::now(), why.clone()));
+        }
+        found
     }
 
     async fn search(&self, host: &str) -> Result<Found, String> {
-        // Never closed: it is ours.
-        let _place = self.places.acquire().await;
         let uri = format!("sip:{host}");
         let uri = Uri::parse(&uri).map_err(|bad| bad.0)?;
         let mut search = Search::new(&uri);
@@ -121,8 +150,8 @@ impl Names {
 impl Finder for Names {
     fn find<'a>(&'a self, host: &'a str) -> Finding<'a> {
         Box::pin(async move {
-            let found = tokio::time::timeout(SEARCH, self.search(host)).await;
-            found.unwrap_or_else(|_| Err("the name servers take too long".into()))
+            let found = tokio::time::timeout(WAIT, self.in_turn(host.to_ascii_lowercase())).await;
+            found.unwrap_or_else(|_| Err("too many names are being looked up".into()))
         })
     }
 }
