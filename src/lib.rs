@@ -30,6 +30,10 @@
 //! **A device that returns.** REGISTER → [`registration`] → [`service::registrar`]: durable, then 200 → all ways to
 //! the account go to its shard → an outbox opens at the device's position → pages of the log → live queue.
 //!
+//! **PUBLISH and SUBSCRIBE.** [`edge::uas`] → [`service::presence`]: may he? → [`presence::agent`] on its own thread
+//! ([`edge::notifier`]): entity-tags, the aggregate, a mark on each watcher; each subscription sends the latest document when
+//! nothing of its own is in flight and its pace allows. What it does not know it asks for; rows are written behind.
+//!
 //! **A message to a person.** As a post, by [`service::relay`]: into his mailbox, which is a conversation like a
 //! room's; the answer waits a moment for a device.
 //!
@@ -44,11 +48,15 @@
 //! | who sees when whom is there | [`presence::roster`], asked and changed through [`service::roster`] |
 //! | what waits, and who is told of its fate | [`service::offline`], [`service::receipts`], asked for as [`chat::imdn`] reads it |
 //! | what watchers of a room, a list or of watchers read | [`presence::conference`], [`presence::rlmi`], [`presence::winfo`] |
+//! | where another domain is reached | [`sip::locate`] says what to ask, [`edge::transport::resolve`] asks, [`service::registrar`] says what may be used |
 //! | what a phone's answer means | [`chat::outcome`] |
 //! | what becomes of a room when an account ends | [`chat::depart`] |
 //! | what members see of a message | [`chat::render`] |
 //! | what watchers are told of a person | [`presence::compose`], from what [`presence::pidf`] reads |
-//! | a management command | a row in [`edge::control::table`] and a method of [`edge::control::Management`] |
+//! | what a watcher is told, and when | [`presence::agent`], in virtual time; the documents beside it |
+//! | who may see whom | [`presence::roster`], done by [`service::roster`] |
+//! | what presence has to know of rooms, mailboxes, phones | [`service::presence`] |
+//! | a management command | a row in [`edge::control::table`] and a method of [`edge::control::Management`] or [`edge::control::Rosters`] |
 //! | a configuration key | [`config`] and `etc/imcd.toml` |
 //! | a table or column | a new file in `sql/sqlite/`, the statement in [`store`] |
 //! | a way to say no | [`refusal`] |

@@ -49,6 +49,7 @@ refusals! {
     BUSY_ROOM = 480 "Too Many Messages in This Room, Slow Down";
     TOO_MANY_STRANGERS = 480 "Too Many New Conversations, Slow Down";
     OWN_COPY = 480 "Loop Detected";
+    ROUND = 482 "Loop Detected";
     MAILBOX_FULL = 480 "Mailbox Full";
     NOBODY_THERE = 480 "Nobody There to Take It";
     NOT_ALLOWED = 603 "Not Allowed";

@@ -297,6 +297,11 @@ impl Request {
         self.supported_outbound && flows && self.keeps_flows()
     }
 
+    /// Whether a phone at the other end of this connection keeps it alive, if it is asked to (RFC 5626 §6).
+    pub fn keeps_alive(&self) -> bool {
+        self.direct && self.flow.transport.is_stream() && self.applies_outbound()
+    }
+
     /// It was sent before the request that made this binding (RFC 3261 §10.3 step 7). Another Call-ID is another
     /// life of the phone and always newer.
     fn is_older_than(&self, binding: &Binding) -> bool {

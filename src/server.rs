@@ -7,7 +7,7 @@ mod manage;
 mod people;
 
 use std::fs::{File, OpenOptions};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use self::life::{ctime, stop, upkeep, wait_for_stop};
-use self::listen::{bind, descriptors, our_side, raise_descriptor_limit};
+use self::listen::{bind, descriptors, finder, our_side, raise_descriptor_limit};
 use crate::chat::ids::Ids;
 use crate::chat::shard::{Event, Input, Now, Settings, Shard};
 use crate::config::{Config, ConfigError, Level, LogFormat};
@@ -26,7 +26,7 @@ use crate::edge::control::{ControlSocket, SocketLimits};
 use crate::edge::driver::{Driver, Gauges, House, Inbox, Mail, NewRequest, Served, StreamsToShards};
 use crate::edge::notifier::{Hears, Notifier};
 use crate::edge::tasks::Serving;
-use crate::edge::transport::tcp::Streams;
+use crate::edge::transport::tcp::{Streams, silence_max};
 use crate::edge::transport::udp::Faces;
 use crate::edge::uas::Uas;
 use crate::presence::agent::{self as presence, Agent};
@@ -138,9 +138,17 @@ impl Flows for StreamFlows {
     fn face(&self, listener: u16, ours: IpAddr) -> u16 {
         self.faces.number(listener, ours)
     }
+    fn ours_towards(&self, to: SocketAddr) -> IpAddr {
+        our_side(to)
+    }
     fn hold(&self, conn: ConnId, held: bool) {
         if let Some(streams) = self.streams.get() {
             streams.hold(conn, held);
+        }
+    }
+    fn keeps_alive(&self, conn: ConnId) {
+        if let Some(streams) = self.streams.get() {
+            streams.keeps_alive(conn);
         }
     }
 }
@@ -286,7 +294,7 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         flows.clone(),
         clock,
         listening.clone(),
-        config.sip.outbound_proxy.as_ref().map(|proxy| our_side(proxy.addr)),
+        finder(&config)?,
     ));
     let runtime = tokio::runtime::Handle::current();
     let limits = sip_limits(&config);
@@ -299,7 +307,9 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         });
         let events = Arc::new(StreamsToShards { inboxes: inboxes.clone(), shards, closed });
         let exempt = Box::new(move |ip| exempt.is_trusted(ip));
-        Streams::new(events, limits, exempt, descriptors().saturating_sub(256).max(64), runtime.clone())
+        let total_max = descriptors().saturating_sub(256).max(64);
+        let silence = silence_max(config.sip.flow_timer_s);
+        Streams::new(events, limits, exempt, (total_max, silence), runtime.clone())
     };
     // The only place that sets it.
     let _ = flows.streams.set(streams.clone());
@@ -317,7 +327,7 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         start,
         manager: config.imc.manager.clone(),
         closed_house: config.auth_required() && config.sip.outbound_proxy.is_none(),
-        reaches_abroad: config.sip.outbound_proxy.is_some(),
+        reaches_abroad: config.sip.outbound_proxy.is_some() || config.sip.relay_foreign,
         rules: RwLock::new(Arc::new(Rules::new(&config))),
         rate: RateLimit::default(),
         recipients: RateLimit::default(),
@@ -497,7 +507,7 @@ fn timers(config: &Config) -> Timers {
 }
 
 /// What is committed is announced; whoever hears of himself for the first time, and has no binding, is opened a
-/// route if there is a proxy.
+/// route if there is one.
 fn announce_commits(
     store: &Store,
     delivery: &Arc<Delivery>,
@@ -509,7 +519,7 @@ fn announce_commits(
     let (delivery, registrar, known) = (delivery.clone(), registrar.clone(), store.clone());
     let (receipts, presence) = (receipts.clone(), presence.clone());
     store.on_commit(Box::new(move |news| {
-        if registrar.has_proxy() {
+        if registrar.has_routes() {
             let opened: Vec<AccountId> =
                 news.spans.iter().filter(|(_, span)| span.until.is_none()).map(|(id, _)| *id).collect();
             if !opened.is_empty() {

@@ -78,6 +78,13 @@ impl Contact {
         self.targets.iter().any(|target| target.source == Some(source))
     }
 
+    /// The targets of another flow of the same device come after its own. Two that lead to the same place are one.
+    pub fn fall_back_on(&mut self, older: &Contact) {
+        let is_new = |target: &&Target| self.targets.iter().all(|known| known.dest != target.dest);
+        let more = older.targets.iter().filter(is_new);
+        self.targets = self.targets.iter().chain(more).take(TARGETS_MAX).cloned().collect();
+    }
+
     /// Where its first target is.
     pub fn dest(&self) -> Option<Dest> {
         self.targets.first().map(|target| target.dest)

@@ -11,6 +11,7 @@ use crate::types::Aor;
 /// Bounds of every integer key. `etc/imcd.toml` tells them; a test compares.
 pub const BOUNDS: &[(&str, RangeInclusive<i64>)] = &[
     ("sip.nat_keepalive_s", 0..=3600),
+    ("sip.flow_timer_s", 0..=3600),
     ("sip.t1_ms", 50..=10_000),
     ("sip.t2_ms", 100..=60_000),
     ("sip.t4_ms", 100..=60_000),
@@ -103,6 +104,7 @@ pub(super) fn problems(c: &Config) -> Vec<(&'static str, String)> {
         let again = listener.addr.port() != 0 && c.sip.listen[..i].contains(listener);
         need(!again, "sip.listen", format!("\"{listener}\": expected each listener once"));
     }
+    need(c.sip.nameservers.len() <= 8, "sip.nameservers", "expected at most 8 name servers".into());
     need(c.sip.t1_ms <= c.sip.t2_ms, "sip.t2_ms", format!("expected at least sip.t1_ms ({})", c.sip.t1_ms));
 
     let r = &c.registrar;
@@ -188,6 +190,9 @@ pub(super) fn warnings(c: &Config) -> Vec<String> {
     }
     if c.sip.trusted_from && c.sip.trusted_peers.is_empty() {
         found.push("sip.trusted_from: has no effect while sip.trusted_peers is empty".into());
+    }
+    if c.sip.relay_foreign && !c.auth_required() && c.sip.trusted_peers.is_empty() {
+        found.push("sip.relay_foreign: has no effect while nobody authenticates: see auth.mode".into());
     }
     found
 }

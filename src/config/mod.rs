@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 pub use check::BOUNDS;
 pub use load::{ConfigError, Problem, RELOADABLE, is_reloadable};
 pub use values::{
-    Algorithm, AuthMode, Cidr, CommandChar, Dialect, HostPort, Level, Listener, LogFormat, OutboundProxy,
-    Period, Prefix, WhoMayCreate,
+    Algorithm, AuthMode, Cidr, CommandChar, Dialect, HostPort, Level, Listener, LogFormat, NameServer,
+    OutboundProxy, Period, Prefix, WhoMayCreate,
 };
 
 /// Everything that can be set (spec §2). Every field has a default; an unknown key is an error.
@@ -68,8 +68,13 @@ pub struct Sip {
     pub trusted_from: bool,
     /// Authenticated accounts may write to domains that we do not serve.
     pub relay_foreign: bool,
+    /// Who is asked where other domains are; empty: the system's name servers.
+    pub nameservers: Vec<NameServer>,
     /// Seconds between CRLFCRLF to UDP bindings behind NAT; 0: none.
     pub nat_keepalive_s: u32,
+    /// Seconds without a sign of life after which a phone's stream counts as dead, told to phones that keep flows as
+    /// Flow-Timer (RFC 5626 §5.4); 0: never.
+    pub flow_timer_s: u32,
     /// Milliseconds, RFC 3261 §17.1.2.2.
     pub t1_ms: u32,
     /// Milliseconds, RFC 3261 §17.1.2.2.
@@ -274,7 +279,9 @@ impl Default for Sip {
             trusted_peers: Vec::new(),
             trusted_from: false,
             relay_foreign: false,
+            nameservers: Vec::new(),
             nat_keepalive_s: 25,
+            flow_timer_s: 120,
             t1_ms: 500,
             t2_ms: 4000,
             t4_ms: 5000,

@@ -143,7 +143,10 @@ fn variables_of_others_are_left_alone_and_mistyped_ones_are_not() {
 #[test]
 fn an_error_names_file_key_and_what_was_expected() {
     for (text, expected) in [
-        ("[sip]\nlistn = []", "imcd.toml: sip.listn: unknown key: expected one of advertise, listen, "),
+        (
+            "[sip]\nlistn = []",
+            "imcd.toml: sip.listn: unknown key: expected one of advertise, flow_timer_s, listen, ",
+        ),
         ("[sup]\nlisten = []", "imcd.toml: sup.listen: unknown table: expected one of aliases, auth, "),
         ("[sip]\nlisten = \"udp:127.0.0.1:5060\"", "imcd.toml: sip.listen: invalid type: string"),
         (
@@ -158,6 +161,10 @@ fn an_error_names_file_key_and_what_was_expected() {
         (
             "[sip]\ntrusted_peers = [\"10.0.0.0/33\"]",
             "imcd.toml: sip.trusted_peers: \"10.0.0.0/33\": expected an add",
+        ),
+        (
+            "[sip]\nnameservers = [\"ns.example.org\"]",
+            "imcd.toml: sip.nameservers: \"ns.example.org\": expected an IP",
         ),
         (
             "[sip]\noutbound_proxy = \"sip:proxy.example.org\"",
@@ -279,7 +286,8 @@ fn times_and_proxies_and_hosts_are_read_as_written() {
 fn what_is_printed_loads_again_to_the_same() {
     let (c, _) = file(
         "domains = [\"example.org\"]\n[sip]\nlisten = [\"tcp:[::1]:5062\"]\nadvertise = \"h:5\"\n\
-         outbound_proxy = \"sip:10.0.0.1;lr\"\ntrusted_peers = [\"10.0.0.0/8\"]\n[history]\nkeep = \"90m\"\n\
+         outbound_proxy = \"sip:10.0.0.1;lr\"\ntrusted_peers = [\"10.0.0.0/8\"]\nrelay_foreign = true\n\
+         nameservers = [\"192.0.2.53\", \"[2001:db8::53]\", \"[::1]:5353\"]\n[history]\nkeep = \"90m\"\n\
          [auth]\nalgorithms = [\"SHA-256\", \"MD5\"]\n[control]\nhttp = \"\"\n[imc]\nextra_hdrs = [\"X-A: \\\"b\\\"\"]",
     )
     .unwrap();

@@ -27,7 +27,7 @@ macro_rules! written_as_text {
         }
     )*};
 }
-written_as_text!(Listener, Cidr, Period, HostPort, OutboundProxy, CommandChar);
+written_as_text!(Listener, Cidr, NameServer, Period, HostPort, OutboundProxy, CommandChar);
 
 /// An optional value that is written as a string, `""` for none.
 pub(super) mod blank {
@@ -99,6 +99,29 @@ impl fmt::Display for Listener {
             Transport::Tcp => "tcp",
         };
         write!(f, "{scheme}:{}", self.addr)
+    }
+}
+
+/// A name server: `192.0.2.53`, `[2001:db8::53]:5353`. Port 53 if none is given.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct NameServer(pub SocketAddr);
+
+impl FromStr for NameServer {
+    type Err = String;
+    fn from_str(text: &str) -> Result<NameServer, String> {
+        let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+        let addr = text.parse().or_else(|_| bare.parse().map(|ip: IpAddr| SocketAddr::new(ip, 53)));
+        match addr {
+            Ok(addr) if addr.port() > 0 => Ok(NameServer(addr)),
+            _ => Err(format!("{text:?}: expected an IP address, or one with a port, such as \"192.0.2.53\"")),
+        }
+    }
+}
+
+impl fmt::Display for NameServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.port() == 53 { self.0.ip().fmt(f) } else { self.0.fmt(f) }
     }
 }
 

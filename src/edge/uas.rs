@@ -34,6 +34,8 @@ use crate::types::{Accepted, Answer, Aor, Flow, UnixMs};
 const RETRY_AFTER: &str = "10";
 /// A longer Call-ID is not repeated in In-Reply-To: the copies would not fit a datagram (RFC 3428 §8).
 const CALL_ID_MAX: usize = 200;
+/// The Call-IDs of In-Reply-To, in bytes.
+const IN_REPLY_TO_MAX: usize = 400;
 /// Header lines of a direct message that are passed on, in bytes.
 const PASSED_MAX: usize = 4096;
 /// How names begin that are a matter between two neighbours alone (RFC 3329); FreeSWITCH takes for a loop whatever comes
@@ -234,6 +236,8 @@ impl Uas {
                 self.call(&speaker.aor, request.name.as_deref()).await;
                 let mut answer = Answering::of(200, "OK");
                 answer.headers = registration::answer(&request, &bindings, self.clock.steady());
+                let timer = self.registrar.flow_timer(&request);
+                answer.headers.extend(timer.map(|seconds| ("Flow-Timer", seconds.to_string())));
                 answer.with("Date", date_rfc3261(self.clock.wall().div_euclid(1000)))
             }
             Err(No::Refused(refused)) => refused_registration(refused),
@@ -272,6 +276,9 @@ impl Uas {
             Ok(speaker) => speaker,
             Err(denial) => return self.denied(denial),
         };
+        if self.goes_round(message, &speaker, flow.local.ip()) {
+            return Refusal::ROUND.into();
+        }
         let uri = message.uri_text().and_then(|text| Uri::parse(text).ok());
         let Some(uri) = uri else { return Answering::of(400, "Bad Request-URI") };
         // A list goes to the domain, or to the manager (RFC 5365 §7).
@@ -299,6 +306,10 @@ impl Uas {
         }
         if !served && !self.focus.may_write_abroad(&said.speaker) {
             return Refusal::DOMAIN_NOT_SERVED.into();
+        }
+        if !served && uri.is_sips() && !self.registrar.has_proxy() {
+            // Abroad goes nothing sealed, and in the clear is not what he asked for (RFC 3261 §26.2.2).
+            return Refusal::SCHEME.into();
         }
         let heard = match explodes {
             true => self.focus.explode(&said, passed_lines(message).into()).await,
@@ -330,7 +341,9 @@ impl Uas {
         let account = self.store.account(&said.speaker.aor)?;
         let known = account.as_ref().is_some_and(|account| account.registered);
         if !known && self.focus.is_no_person(&said.speaker.aor)? {
-            return Ok(Refusal::NOT_A_PERSON.into());
+            // What a peer says in the name of our room came from it: tried again it would be no better.
+            let refusal = if said.speaker.trusted { Refusal::ROUND } else { Refusal::NOT_A_PERSON };
+            return Ok(refusal.into());
         }
         match account {
             Some(account) => {
@@ -368,6 +381,18 @@ impl Uas {
             || message.vias().skip(1).flatten().any(|via| ours(via.branch))
     }
 
+    /// A room of a peer tells us, in an author's name, what a room of ours told it: by the Call-IDs that it answers.
+    /// Where rooms of two servers are members of each other it would go round for ever.
+    fn goes_round(&self, message: &Message<'_>, speaker: &Speaker, local: IpAddr) -> bool {
+        let is_ours =
+            |id: &[u8]| std::str::from_utf8(id).is_ok_and(|id| self.ids.own_call_id(id.trim_ascii()));
+        if !speaker.trusted || !message.list(Name::InReplyTo).any(is_ours) {
+            return false;
+        }
+        let from = message.from().and_then(|from| from.uri());
+        from.and_then(|uri| self.domains.address(&uri, local)).is_none_or(|(from, _)| from != speaker.aor)
+    }
+
     fn incoming(
         &self,
         bytes: &Bytes,
@@ -392,10 +417,7 @@ impl Uas {
         let now = self.clock.wall();
         let origin = self.origin(&speaker.aor, &target, message, cseq);
         let source = self.registrar.device_at(&speaker.aor, &flow);
-        let headers = match call_id.len() <= CALL_ID_MAX {
-            true => format!("In-Reply-To: {}\r\n", visible(call_id)),
-            false => String::new(),
-        };
+        let headers = in_reply_to(message, call_id, speaker.trusted);
         let privacy = |value: &[u8]| value.split(|c| *c == b';').any(|part| part.trim_ascii() == b"id");
         Ok(Incoming {
             target,
@@ -499,6 +521,26 @@ fn life(message: &Message<'_>, now: UnixMs) -> Option<u32> {
         return Some(expires);
     }
     Some(expires.saturating_sub(age.try_into().unwrap_or(u32::MAX)))
+}
+
+/// What is caused answers this request, and what this one answers if a peer says so: thus a post that goes round is
+/// known where it began.
+fn in_reply_to(message: &Message<'_>, call_id: &str, trusted: bool) -> String {
+    let earlier = message.list(Name::InReplyTo).filter(|_| trusted);
+    let earlier = earlier.filter_map(|id| std::str::from_utf8(id).ok()).map(str::trim);
+    let mut line = String::new();
+    for id in std::iter::once(call_id).chain(earlier).filter(|id| id.len() <= CALL_ID_MAX) {
+        let before = if line.is_empty() { "In-Reply-To: " } else { ", " };
+        if line.len() + before.len() + id.len() > IN_REPLY_TO_MAX {
+            break;
+        }
+        line.push_str(before);
+        line.push_str(&visible(id));
+    }
+    if !line.is_empty() {
+        line.push_str("\r\n");
+    }
+    line
 }
 
 /// Header lines that a direct message keeps, whole and with CRLF.

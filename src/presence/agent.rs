@@ -158,7 +158,7 @@ pub enum Answer {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum No {
     /// 481
-    NoSubscription,
+    Unknown,
     /// 500 (RFC 3261 §12.2.2)
     OutOfOrder,
     /// 423 with this Min-Expires
@@ -168,7 +168,7 @@ pub enum No {
     /// 503 with Retry-After: too many watch already.
     Full,
     /// 400: there is no way to where NOTIFYs should go.
-    NoWay,
+    Unreachable,
 }
 
 /// What the agent tells the floors above.

@@ -196,7 +196,7 @@ fn tuples(out: &mut Writer, whole: &Whole<'_>, verdict: &Verdict<'_>, step: &Ste
         room -= 1;
     }
     for (source, tuple) in all.into_iter().take(room) {
-        if out.len() > WHOLE_MAX {
+        if out.written() > WHOLE_MAX {
             return;
         }
         write_tuple(out, source, tuple, verdict.state, step);
@@ -251,7 +251,7 @@ fn write_note(out: &mut Writer, ns: &'static str, note: &Note) {
 
 fn all_of(out: &mut Writer, elements: &[Element]) {
     for one in elements {
-        if out.len() > WHOLE_MAX {
+        if out.written() > WHOLE_MAX {
             return;
         }
         out.element(one);
@@ -291,7 +291,7 @@ fn person(out: &mut Writer, whole: &Whole<'_>, verdict: &Verdict<'_>, step: &Ste
         out.close();
     }
     for one in extensions {
-        if out.len() > WHOLE_MAX {
+        if out.written() > WHOLE_MAX {
             break;
         }
         out.element(one);
@@ -353,7 +353,7 @@ fn devices(out: &mut Writer, whole: &Whole<'_>) {
     let mut seen: Vec<&str> = Vec::new();
     for source in speaking(whole).rev() {
         for (n, device) in source.published.devices.iter().enumerate() {
-            if !seen.contains(&device.device_id.as_str()) && out.len() <= WHOLE_MAX {
+            if !seen.contains(&device.device_id.as_str()) && out.written() <= WHOLE_MAX {
                 seen.push(&device.device_id);
                 write_device(out, source, n, device);
             }
@@ -372,7 +372,7 @@ fn write_device(out: &mut Writer, source: &Source<'_>, n: usize, device: &Device
 fn extensions(out: &mut Writer, whole: &Whole<'_>) {
     let mut seen: Vec<&Element> = Vec::new();
     for one in speaking(whole).rev().flat_map(|source| &source.published.extensions) {
-        if seen.len() < EXTENSIONS_MAX && !seen.contains(&one) && out.len() <= WHOLE_MAX {
+        if seen.len() < EXTENSIONS_MAX && !seen.contains(&one) && out.written() <= WHOLE_MAX {
             seen.push(one);
             out.element(one);
         }

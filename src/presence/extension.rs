@@ -84,10 +84,11 @@ impl Note {
     }
 }
 
-/// A note's text as it goes on.
+/// A note's text as it goes on: one line, for it is shown in lists and messages too.
 pub fn short(text: &str) -> String {
-    let text: String = text.trim().chars().take(NOTE_MAX).collect();
-    text.trim_end().to_owned()
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line: String = line.chars().take(NOTE_MAX).collect();
+    line.trim_end().to_owned()
 }
 
 /// RFC 3066 §2.1, as the schemas have it.
@@ -323,10 +324,7 @@ fn rpid(element: &Element, place: Place) -> Option<Element> {
     }
     let text = element.text();
     match form {
-        Form::Token => {
-            let token = short(&text).split_whitespace().collect::<Vec<_>>().join(" ");
-            kept.children.push(Node::Text(Some(token).filter(|token| !token.is_empty())?));
-        }
+        Form::Token => kept.children.push(Node::Text(Some(short(&text)).filter(|token| !token.is_empty())?)),
         Form::Uri => kept.children.push(Node::Text(Some(text).filter(|text| is_uri(text))?)),
         Form::Integer => {
             kept.children.push(Node::Text(text.parse::<i32>().ok()?.to_string()));

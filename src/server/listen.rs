@@ -1,13 +1,15 @@
-//! Sockets that we listen on, and how many connections we may have.
+//! Sockets that we listen on, how many connections we may have, and whom we ask where others are.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
 use crate::config::Config;
+use crate::edge::transport::resolve::Names;
 use crate::edge::transport::{local_towards, udp};
 use crate::refusal::Fault;
-use crate::service::registrar::Listening;
+use crate::service::registrar::{Finder, Listening};
 use crate::types::Transport;
 
 pub(super) type Bound = (Vec<Vec<Option<std::net::UdpSocket>>>, Vec<(TcpListener, u16)>, Vec<Listening>);
@@ -78,4 +80,14 @@ pub(super) fn raise_descriptor_limit() {
         // Refused: then there are fewer.
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
+}
+
+/// Who looks other domains up, where that is wanted and no proxy does it.
+pub(super) fn finder(config: &Config) -> Result<Option<Arc<dyn Finder>>, Fault> {
+    if !config.sip.relay_foreign || config.sip.outbound_proxy.is_some() {
+        return Ok(None);
+    }
+    let servers: Vec<SocketAddr> = config.sip.nameservers.iter().map(|server| server.0).collect();
+    let listens = |v4: bool| config.sip.listen.iter().any(|known| known.addr.is_ipv4() == v4);
+    Ok(Some(Arc::new(Names::new(&servers, (listens(true), listens(false)))?)))
 }

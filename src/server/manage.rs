@@ -47,6 +47,14 @@ impl Server {
         known.ok_or_else(|| missing("account", &address))
     }
 
+    /// Somebody for whom letters may wait: of ours, or abroad.
+    fn recipient(&self, who: &Aor) -> Result<Account, Denied> {
+        match self.store.account(who)? {
+            Some(known) => Ok(known),
+            None => self.known_account(who),
+        }
+    }
+
     /// An address of ours that state is kept for.
     pub(super) fn known_account(&self, who: &Aor) -> Result<Account, Denied> {
         let who = self.ours(who)?;
@@ -211,20 +219,20 @@ impl Management for Server {
     }
 
     async fn offline_list(&self, account: Option<Aor>) -> Result<Vec<LetterInfo>, Denied> {
-        let account = account.map(|account| self.known_account(&account)).transpose()?;
+        let account = account.map(|account| self.recipient(&account)).transpose()?;
         let list = self.offline.list(account.as_ref())?;
         Ok(list.iter().map(|(who, letter)| letter_info(who, letter)).collect())
     }
 
     async fn offline_purge(&self, account: Aor) -> Result<u64, Denied> {
-        let account = self.known_account(&account)?;
+        let account = self.recipient(&account)?;
         let purged = self.offline.purge(&account).await?;
         self.presence.purged(&account.address);
         Ok(purged)
     }
 
     async fn offline_deliver(&self, account: Aor) -> Result<(u64, usize), Denied> {
-        Ok(self.offline.deliver(&self.known_account(&account)?)?)
+        Ok(self.offline.deliver(&self.recipient(&account)?)?)
     }
 
     async fn message_send(&self, from: Aor, to: Aor, text: String) -> Result<(), Denied> {

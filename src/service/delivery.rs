@@ -286,7 +286,7 @@ impl Delivery {
                 notice.then_some(Report::GaveUp { account, seq })
             }
             Event::RouteRefused { aor, status } => {
-                warn!(address = %aor, status, "the outbound proxy refuses messages to this address");
+                warn!(address = %aor, status, "a next hop refuses messages to this address");
                 None
             }
             Event::Learned { account, contact, refuses, accept } => {

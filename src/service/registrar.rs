@@ -3,6 +3,7 @@
 //! A REGISTER is durable before its 200. One account's requests are decided one at a time, in order of arrival.
 //! Prevents that a device is looked for where it no longer is. Never sends: it tells delivery all ways to an account.
 
+mod abroad;
 mod dialogs;
 mod learned;
 mod ways;
@@ -25,6 +26,9 @@ use crate::sip::uri::Uri;
 use crate::store::{Store, StoredBinding};
 use crate::types::{AccountId, Aor, ConnId, DeviceKey, Flow, Transport};
 
+use self::abroad::Abroad;
+pub use self::abroad::{Finder, Finding, Found};
+
 /// Kinds of phones that are shared; further ones are not.
 const KINDS: usize = 1024;
 /// Accounts whose ways are told at the same time, at most.
@@ -35,8 +39,12 @@ pub trait Flows: Send + Sync {
     fn is_open(&self, conn: ConnId) -> bool;
     /// The number of a wildcard UDP listener where it sends from our address `ours`.
     fn face(&self, listener: u16, ours: IpAddr) -> u16;
+    /// The address of ours that packets to `to` leave from.
+    fn ours_towards(&self, to: SocketAddr) -> IpAddr;
     /// A live binding keeps this connection open, or does so no more.
     fn hold(&self, conn: ConnId, held: bool);
+    /// The phone at its end was asked for signs of life: without them it is closed.
+    fn keeps_alive(&self, conn: ConnId);
 }
 
 /// Where we listen, for Via and for sending.
@@ -75,8 +83,12 @@ pub struct Registrar {
     proxy: Option<(SocketAddr, Transport)>,
     /// The address of ours that packets to the proxy leave from.
     towards_proxy: Option<IpAddr>,
+    /// Other domains are looked up; without a proxy.
+    abroad: Option<Abroad>,
     trusted: Vec<crate::config::Cidr>,
     keepalive: bool,
+    /// `sip.flow_timer_s`; 0: off.
+    flow_timer: u32,
     accounts: DashMap<Aor, Arc<Registered>>,
     /// Ways are found and told in one step, by turns: who told last has looked last.
     telling: Vec<Mutex<()>>,
@@ -111,7 +123,7 @@ impl Registrar {
         flows: Arc<dyn Flows>,
         clock: Clock,
         listening: Vec<Listening>,
-        towards_proxy: Option<IpAddr>,
+        finder: Option<Arc<dyn Finder>>,
     ) -> Registrar {
         let rules = Rules {
             min_expires: config.registrar.min_expires,
@@ -123,6 +135,7 @@ impl Registrar {
             Some(port) => format!("{}:{port}", advertise.host),
             None => advertise.host.clone(),
         });
+        let towards_proxy = config.sip.outbound_proxy.as_ref().map(|proxy| flows.ours_towards(proxy.addr));
         Registrar {
             store,
             delivery,
@@ -133,8 +146,10 @@ impl Registrar {
             advertise,
             proxy: config.sip.outbound_proxy.as_ref().map(|proxy| (proxy.addr, proxy.transport)),
             towards_proxy,
+            abroad: finder.map(|finder| Abroad::new(config, finder)),
             trusted: config.sip.trusted_peers.clone(),
             keepalive: config.sip.nat_keepalive_s > 0,
+            flow_timer: config.sip.flow_timer_s,
             accounts: DashMap::new(),
             telling: (0..TELLING).map(|_| Mutex::new(())).collect(),
             by_id: DashMap::new(),
@@ -160,7 +175,7 @@ impl Registrar {
             self.by_id.insert(id, who.clone());
             self.reach(&who, &[])?;
         }
-        if self.proxy.is_some() {
+        if self.has_routes() {
             for (id, who) in self.store.listeners()? {
                 if !self.is_bound(&who) {
                     self.reach_unbound(id, &who)?;
@@ -251,6 +266,9 @@ impl Registrar {
         }
         self.by_id.insert(id, who.clone());
         self.watch_flows(who, &existing, &list);
+        if let Some(conn) = request.flow.conn.filter(|_| self.flow_timer(request).is_some()) {
+            self.flows.keeps_alive(conn);
+        }
         if let Err(fault) = self.reach(who, &fresh) {
             warn!(account = %who, %fault, "registered, but delivery does not know it yet");
         }
@@ -459,7 +477,7 @@ impl Registrar {
         turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens the route to an address of which we hold no binding, if there is an outbound proxy.
+    /// Opens the route to an address of which we hold no binding, if there is one.
     pub fn reach_unbound(&self, id: AccountId, who: &Aor) -> Result<(), Fault> {
         let Some(route) = self.route_to(who) else { return Ok(()) };
         let _turn = self.turn(who);
@@ -470,13 +488,18 @@ impl Registrar {
         self.delivery.reach(id, vec![route], Vec::new())
     }
 
-    /// Answers a shard that asks where `who` is reached: names are not looked up.
-    pub async fn locate(&self, account: AccountId, _who: &Aor) {
-        self.delivery.located(account, Vec::new(), std::time::Duration::ZERO);
+    /// Seconds for the Flow-Timer of the 200, where it is due (RFC 5626 §6).
+    pub fn flow_timer(&self, request: &Request) -> Option<u32> {
+        Some(self.flow_timer).filter(|seconds| *seconds > 0 && request.keeps_alive())
     }
 
     pub fn has_proxy(&self) -> bool {
         self.proxy.is_some()
+    }
+
+    /// Some addresses are reached without a binding.
+    pub fn has_routes(&self) -> bool {
+        self.proxy.is_some() || self.abroad.is_some()
     }
 }
 

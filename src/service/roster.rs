@@ -11,7 +11,7 @@ use super::person::Told;
 use crate::chat::buddies::{self, Buddies, Line};
 use crate::chat::split::{PART_BYTES, parts};
 use crate::presence::avatar::{AVATAR_MAX, media};
-use crate::presence::roster::{Bond, Deed, Flags, decide};
+use crate::presence::roster::{BUDDIES_MAX, Bond, Deed, Flags, decide};
 use crate::presence::{Standing, State};
 use crate::refusal::{Fault, Refusal};
 use crate::store::{Avatar, Buddy, Called, Pair, Related, Store, Words};
@@ -152,7 +152,13 @@ impl Roster {
         self.store.buddies(who)
     }
 
-    /// How he is shown to be to `who` on his own roster.
+    /// What the owner of a roster may see of a buddy on it; as [`Roster::standing`], without a question to the disk
+    /// unless he has blocked somebody.
+    pub fn standing_of(&self, owner: &Aor, buddy: &Buddy) -> Result<Standing, Fault> {
+        self.standing_if(buddy.flags.has(Flags::SEES), &buddy.contact, owner)
+    }
+
+    /// Who sees whom, as the owner of the roster is shown it.
     pub fn bond(&self, buddy: &Buddy) -> Bond {
         if self.open { Bond::Both } else { Bond::of(buddy.flags) }
     }
@@ -194,8 +200,8 @@ impl Roster {
     pub async fn relate(&self, who: &Aor, whom: &Aor, deed: Deed, hops: u8) -> Result<Related, Fault> {
         let words = match deed {
             Deed::Adds if !self.open => Words { question: self.question(who, whom, hops)?, answer: None },
-            Deed::Accepts => self.answer(whom, buddies::accepted(who), hops)?,
-            Deed::Refuses => self.answer(whom, buddies::declined(who), hops)?,
+            Deed::Accepts => self.answer(who, whom, buddies::accepted(who), hops)?,
+            Deed::Refuses => self.answer(who, whom, buddies::declined(who), hops)?,
             _ => Words::default(),
         };
         let done = self.store.relate(who, whom, deed, self.now(), words).await?;
@@ -246,21 +252,26 @@ impl Roster {
         Ok(())
     }
 
-    /// Whom the end of an account concerns: to be asked before it ends, and told with [`Roster::ended`] after.
-    pub fn concerned(&self, who: &Aor) -> Result<Vec<Buddy>, Fault> {
-        self.store.buddies(who)
+    /// Whom the end of an account concerns: to be asked before it ends, and told with [`Roster::ended`] after. Who
+    /// watches him, and whom he watches.
+    pub fn concerned(&self, who: &Aor) -> Result<(Vec<Aor>, Vec<Aor>), Fault> {
+        let buddies = self.store.buddies(who)?;
+        let with = |flag: Flags| {
+            let has = buddies.iter().filter(move |buddy| buddy.flags.has(flag));
+            has.map(|buddy| buddy.contact.clone())
+        };
+        let watchers = with(Flags::SEEN).chain(self.store.asking(who, BUDDIES_MAX)?).collect();
+        Ok((watchers, with(Flags::SEES).collect()))
     }
 
-    /// The account of `who` is no more, nor what it was to these.
-    pub fn ended(&self, who: &Aor, concerned: &[Buddy]) {
-        for buddy in concerned {
-            if buddy.flags.has(Flags::SEES) {
-                self.told(|watched| watched.standing(&buddy.contact, who, Standing::Rejected));
-            }
-            if buddy.flags.has(Flags::SEEN) {
-                self.told(|watched| watched.standing(who, &buddy.contact, Standing::Rejected));
-                self.told(|watched| watched.roster(&buddy.contact));
-            }
+    /// The account of `who` is no more, nor what it was to others.
+    pub fn ended(&self, who: &Aor, (watchers, watching): &(Vec<Aor>, Vec<Aor>)) {
+        for watcher in watchers {
+            self.told(|watched| watched.standing(who, watcher, Standing::Rejected));
+            self.told(|watched| watched.roster(watcher));
+        }
+        for presentity in watching {
+            self.told(|watched| watched.standing(presentity, who, Standing::Rejected));
         }
         self.told(|watched| watched.roster(who));
         self.told(|watched| watched.status(who));
@@ -279,10 +290,11 @@ impl Roster {
         asks.notice(asked, buddies::question(asker, &self.start), hops)
     }
 
-    fn answer(&self, asker: &Aor, words: String, hops: u8) -> Result<Words, Fault> {
+    fn answer(&self, who: &Aor, asker: &Aor, words: String, hops: u8) -> Result<Words, Fault> {
         let answer = match self.asks.get() {
-            Some(asks) => asks.notice(asker, words, hops)?,
-            None => None,
+            // Who has blocked him meanwhile wants no answer.
+            Some(asks) if !self.has_blocked(asker, who)? => asks.notice(asker, words, hops)?,
+            _ => None,
         };
         Ok(Words { question: None, answer })
     }
@@ -405,8 +417,7 @@ impl Roster {
         let all = self.buddies(who)?;
         let mut lines = Vec::with_capacity(all.len());
         for buddy in &all {
-            let seen = buddy.flags.has(Flags::SEES);
-            let state = match self.standing_if(seen, &buddy.contact, who)? {
+            let state = match self.standing_of(who, buddy)? {
                 Standing::Active => self.state(&buddy.contact),
                 // As somebody who is not there: no more can be seen of him.
                 Standing::Blocked => self.state_of.get().map(|_| State::Offline),

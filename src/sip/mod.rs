@@ -8,6 +8,7 @@ pub mod framing;
 pub mod grammar;
 pub mod header;
 mod lines;
+pub mod locate;
 pub mod message;
 pub mod name;
 pub mod transaction;

@@ -50,7 +50,7 @@ pub enum Related {
 pub struct Words {
     /// Put to the other if he is to be asked, and was not within a week.
     pub question: Option<NewEntry>,
-    /// Said to the other if what he is to the first has changed.
+    /// Said to the other if he has asked and this answers it.
     pub answer: Option<NewEntry>,
 }
 
@@ -59,6 +59,13 @@ pub struct Words {
 pub struct Called {
     pub nick: Option<Option<String>>,
     pub groups: Option<Vec<String>>,
+}
+
+/// What still fits into a roster.
+struct Room {
+    owner: Aor,
+    left: usize,
+    registered: bool,
 }
 
 fn row(conn: &Connection, owner: &Aor, contact: &Aor) -> rusqlite::Result<Option<Flags>> {
@@ -172,7 +179,7 @@ impl Store {
         words: Words,
     ) -> Result<Related, Fault> {
         let (mine, his) = (mine.clone(), his.clone());
-        self.write(move |turn| turn.relate(mine, his, deed, now, words)).await
+        self.write(move |turn| turn.relate(mine, his, deed, now, words, &mut None)).await
     }
 
     /// Somebody has all these on a list that he subscribes to: the pairs that changed. Who does not fit into his
@@ -180,9 +187,9 @@ impl Store {
     pub async fn lists(&self, who: &Aor, others: Vec<Aor>, now: UnixMs) -> Result<Vec<Pair>, Fault> {
         let who = who.clone();
         self.write(move |turn| {
-            let mut changed = Vec::new();
+            let (mut changed, mut room) = (Vec::new(), None);
             for other in others {
-                let done = turn.relate(who.clone(), other, Deed::Lists, now, Words::default())?;
+                let done = turn.relate(who.clone(), other, Deed::Lists, now, Words::default(), &mut room)?;
                 if let Related::Done { pair, .. } = done
                     && pair.before != pair.after
                 {
@@ -228,6 +235,7 @@ impl Turn<'_> {
         deed: Deed,
         now: UnixMs,
         words: Words,
+        room: &mut Option<Room>,
     ) -> Result<Related, Failure> {
         let rows = (row(self.conn, &mine, &his)?, row(self.conn, &his, &mine)?);
         let before = (rows.0.unwrap_or_default(), rows.1.unwrap_or_default());
@@ -236,7 +244,7 @@ impl Turn<'_> {
         for (owner, contact, there, flags) in [(&mine, &his, rows.0, after.0), (&his, &mine, rows.1, after.1)]
         {
             let comes = flags != Flags::NONE && !there.is_some_and(Flags::is_listed) && flags.is_listed();
-            if comes && !self.has_room(owner, contact)? {
+            if comes && !self.has_room(owner, contact, room)? {
                 return Ok(Related::Full);
             }
         }
@@ -262,23 +270,26 @@ impl Turn<'_> {
             // A no is an answer for a week, whenever the question was.
             self.note_question(&his, &mine, now)?;
         }
-        entries.extend(words.answer.filter(|_| before.1 != after.1));
+        // One answer to one question: who changes his mind over and over does not write by it.
+        entries.extend(words.answer.filter(|_| before.1.has(Flags::ASKED) && before.1 != after.1));
         if !entries.is_empty() {
             self.commit(Commit { room: None, entries, accepted: None })?;
         }
         Ok(Related::Done { pair: Pair { mine, his, before, after }, asked })
     }
 
-    /// Whether one more fits into a roster; of those who are no accounts, towards that contact.
-    fn has_room(&self, owner: &Aor, contact: &Aor) -> Result<bool, Failure> {
-        let there: u32 = self
-            .conn
-            .prepare_cached("SELECT count(*) FROM roster WHERE owner = ?1 AND flags <> ?2")?
-            .query_row(params![owner.as_str(), Flags::REFUSED.0], |row| row.get(0))?;
-        if there as usize >= BUDDIES_MAX {
+    /// Whether one more fits into a roster; of those who are no accounts, towards that contact. Takes the place.
+    fn has_room(&self, owner: &Aor, contact: &Aor, room: &mut Option<Room>) -> Result<bool, Failure> {
+        let known = room.take().filter(|room| room.owner == *owner);
+        let room = room.insert(match known {
+            Some(known) => known,
+            None => self.room_of(owner)?,
+        });
+        if room.left == 0 {
             return Ok(false);
         }
-        if super::accounts::find(self.conn, owner)?.is_some_and(|account| account.registered) {
+        room.left -= 1;
+        if room.registered {
             return Ok(true);
         }
         let towards: u32 = self
@@ -286,6 +297,19 @@ impl Turn<'_> {
             .prepare_cached("SELECT count(*) FROM (SELECT 1 FROM roster WHERE contact = ?1 LIMIT ?2)")?
             .query_row(params![contact.as_str(), STRANGERS_MAX], |row| row.get(0))?;
         Ok(towards < STRANGERS_MAX)
+    }
+
+    fn room_of(&self, owner: &Aor) -> Result<Room, Failure> {
+        let there: u32 = self
+            .conn
+            .prepare_cached("SELECT count(*) FROM roster WHERE owner = ?1 AND flags <> ?2")?
+            .query_row(params![owner.as_str(), Flags::REFUSED.0], |row| row.get(0))?;
+        let account = super::accounts::find(self.conn, owner)?;
+        Ok(Room {
+            owner: owner.clone(),
+            left: BUDDIES_MAX.saturating_sub(there as usize),
+            registered: account.is_some_and(|account| account.registered),
+        })
     }
 
     fn put_flags(

@@ -7,14 +7,17 @@
 
 mod kit;
 
+mod abroad;
 mod archive;
 mod chat;
+mod circle;
 mod commands;
 mod content;
 mod departures;
 mod devices;
 mod direct;
 mod faults;
+mod flows;
 mod fsync;
 mod fuzz;
 mod hostile;

@@ -13,13 +13,16 @@ fn an_evening_behind_an_asterisk() {
         return;
     }
     let port = free_port();
-    let asterisk = Asterisk::start(port);
+    let mut asterisk = Asterisk::start(port);
     let mut imcd = Daemon::behind(port, asterisk.port());
     let user = |name, password| User::with_password(name, password, Transport::Udp);
     let mut alice = Baresip::start(&asterisk, user("alice", "change-me-alice"));
+    asterisk.finds("alice");
     let mut bob = Baresip::start(&asterisk, user("bob", "change-me-bob"));
+    asterisk.finds("bob");
     // Asterisk asks by OPTIONS whether they are there, which sipp does not answer.
     let mut carol = Baresip::start(&asterisk, user("carol", "change-me-carol"));
+    asterisk.finds("carol");
     alice.send(ROOM, "#create");
     alice.hears(ROOM, "*** Room was created");
     for (phone, name) in [(&mut bob as &mut dyn Phone, "bob"), (&mut carol, "carol")] {
@@ -38,6 +41,7 @@ fn an_evening_behind_an_asterisk() {
     post(&mut alice, "alice", "two", &mut [&mut carol]);
     carol.send("bob", "call me");
     bob.come_back();
+    asterisk.finds("bob");
     post(&mut bob, "bob", "here again", &mut [&mut alice, &mut carol]);
     bob.hears(ROOM, "[alice]: one");
     bob.hears(ROOM, "[alice]: two");

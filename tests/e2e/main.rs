@@ -11,6 +11,7 @@ mod freeswitch;
 mod kamailio;
 
 mod kit;
+mod offline;
 mod opensips;
 mod restart;
 mod rooms;

@@ -10,6 +10,7 @@ mod floors;
 mod habits;
 mod hostile;
 mod imcctl;
+mod locate;
 mod net;
 mod presence;
 mod registration;

@@ -324,3 +324,93 @@ async fn a_picture_is_one_and_is_told_by_its_hash() {
     assert_eq!(world.roster.status(&alice).unwrap(), None);
     assert_eq!(world.told(), ["status alice", "status alice"]);
 }
+
+#[tokio::test]
+async fn who_changes_his_mind_over_and_over_does_not_write_by_it() {
+    let world = World::new(false);
+    world.subscribes("alice", "bob").await;
+    for deed in [Deed::Accepts, Deed::Refuses, Deed::Accepts, Deed::Refuses] {
+        world.does("bob", deed, "alice").await;
+    }
+    assert_eq!(world.letters("alice"), ["*** bob@ex.org lets you see when bob is there"]);
+    // Nor does he to somebody who has asked him and blocked him since.
+    world.subscribes("carol", "bob").await;
+    world.block("carol", "bob", true).await;
+    world.does("bob", Deed::Refuses, "carol").await;
+    assert_eq!(world.letters("carol"), [""; 0]);
+}
+
+#[tokio::test]
+async fn the_end_of_an_account_ends_what_others_saw_of_it() {
+    let world = World::new(false);
+    world.roster.store.put_account(&aor("alice"), None).await.unwrap();
+    world.does("alice", Deed::Links, "bob").await;
+    world.subscribes("carol", "alice").await;
+    world.told();
+    let concerned = world.roster.concerned(&aor("alice")).unwrap();
+    assert!(world.roster.store.remove_account(&aor("alice")).await.unwrap());
+    world.roster.ended(&aor("alice"), &concerned);
+    let told = [
+        "bob of alice: Rejected",
+        "roster bob",
+        "carol of alice: Rejected",
+        "roster carol",
+        "alice of bob: Rejected",
+        "roster alice",
+        "status alice",
+    ];
+    assert_eq!(world.told(), told);
+    // Whoever has the name next is nobody's friend.
+    assert_eq!(
+        (world.sees("bob", "alice"), world.sees("alice", "bob")),
+        (Standing::Pending, Standing::Pending)
+    );
+    assert_eq!(world.subscribes("alice", "carol").await, Standing::Pending);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn two_who_subscribe_at_the_same_moment_see_each_other_and_nobody_is_asked_twice() {
+    let world = Arc::new(World::new(false));
+    for n in 0..50 {
+        let (a, b) = (format!("a{n}"), format!("b{n}"));
+        let subscribe = |who: &str, whom: &str| {
+            let (world, who, whom) = (world.clone(), who.to_owned(), whom.to_owned());
+            tokio::spawn(async move { world.subscribes(&who, &whom).await })
+        };
+        let tasks = [subscribe(&a, &b), subscribe(&b, &a), subscribe(&a, &b), subscribe(&b, &a)];
+        for task in tasks {
+            task.await.unwrap();
+        }
+        assert_eq!((world.sees(&a, &b), world.sees(&b, &a)), (Standing::Active, Standing::Active));
+        assert!(world.letters(&a).len() <= 1 && world.letters(&b).len() <= 1);
+    }
+}
+
+/// How long a list of a thousand and a single question take. Run with `--ignored --nocapture`.
+#[tokio::test]
+#[ignore = "measures"]
+async fn how_long_a_thousand_entries_take() {
+    let world = World::new(false);
+    world.roster.store.put_account(&aor("alice"), None).await.unwrap();
+    let entries: Vec<Aor> = (0..1000).map(|n| aor(&format!("user{n}"))).collect();
+    for round in ["first", "again", "once more"] {
+        let start = std::time::Instant::now();
+        world.roster.lists(&aor("alice"), &entries).await.unwrap();
+        println!("a list of 1000, {round}: {:?}", start.elapsed());
+    }
+    let start = std::time::Instant::now();
+    for entry in &entries {
+        world.roster.standing(entry, &aor("alice")).unwrap();
+    }
+    println!("a standing: {:?}", start.elapsed() / 1000);
+    let start = std::time::Instant::now();
+    for entry in &entries {
+        world.roster.subscribes(&aor("alice"), entry).await.unwrap();
+    }
+    println!("a first subscription: {:?}", start.elapsed() / 1000);
+    let start = std::time::Instant::now();
+    for entry in &entries {
+        world.roster.subscribes(&aor("alice"), entry).await.unwrap();
+    }
+    println!("a refresh: {:?}", start.elapsed() / 1000);
+}

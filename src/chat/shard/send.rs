@@ -185,10 +185,11 @@ impl Shard {
         };
         let (face, asserted): (&Face, Option<&Aor>) = match &flight.item {
             Item::Entry(entry) => {
-                let author = entry.sender.as_ref().map(|(_, aor)| aor);
-                (&entry.from, author.filter(|_| target.trusted && !entry.private))
+                // What nobody said, the room says.
+                let author = entry.sender.as_ref().map_or(&entry.from.aor, |(_, aor)| aor);
+                (&entry.from, Some(author).filter(|_| target.trusted && !entry.private))
             }
-            Item::Aside(aside, _) => (&aside.from, None),
+            Item::Aside(aside, _) => (&aside.from, Some(&aside.from.aor).filter(|_| target.trusted)),
         };
         let head = Head {
             contact,

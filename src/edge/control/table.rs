@@ -1,7 +1,7 @@
 //! The table of management commands: name, arguments, help, right. Every door and `imcctl` read it.
 //!
 //! Prevents a command without help, and arguments whose order differs between doors. Never does a deed itself:
-//! [`super::perform`] does.
+//! that is `perform.rs`.
 
 /// What a door lets its callers do.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -100,6 +100,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn names_and_files_are_bounded_before_anything_is_done() {
+        let check = |name: &str, given: &[&str]| {
+            let command = find(name).unwrap();
+            let mut given: Vec<_> = given.iter().map(|text| Some(text.to_string())).collect();
+            given.resize(command.args.len(), None);
+            Values::check(command, given, "example.org".into()).map(|values| values.data(1))
+        };
+        assert_eq!(check("avatar.set", &["bob", "AAEC"]).unwrap(), Some(vec![0, 1, 2]));
+        let most = STANDARD.encode(vec![0; AVATAR_MAX]);
+        assert!(check("avatar.set", &["bob", &most]).is_ok());
+        let more = STANDARD.encode(vec![0; AVATAR_MAX + 1]);
+        for data in ["AAE", "%%%%", "../../etc/passwd", &more] {
+            assert!(check("avatar.set", &["bob", data]).is_err(), "{data:.20}");
+        }
+        assert!(check("roster.add", &["bob", "alice", "Al", "work,home"]).is_ok());
+        assert!(check("roster.add", &["bob", "alice", "\u{1}\r\n"]).is_err());
+        assert!(check("roster.add", &["bob", "alice", "Al", &"x".repeat(TEXT_MAX + 1)]).is_err());
+        assert!(check("presence.set", &["bob", "away", &"x".repeat(TEXT_MAX + 1)]).is_err());
+        assert!(check("presence.set", &["bob", "away", "lunch"]).is_ok());
+    }
+
+    #[test]
     fn an_address_is_taken_as_people_write_it() {
         let read = |t: &str| address(t, "example.org").map(|a| a.as_str().to_string());
         for text in [

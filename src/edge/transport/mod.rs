@@ -1,5 +1,6 @@
 //! Sockets: datagrams and streams. Moves bytes, keeps bounds, knows no rule of SIP beyond framing.
 
+pub mod resolve;
 pub mod tcp;
 pub mod udp;
 

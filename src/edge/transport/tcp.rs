@@ -64,6 +64,8 @@ pub type Place = OwnedSemaphorePermit;
 struct Conn {
     queue: mpsc::Sender<(Bytes, Option<Branch>)>,
     held: AtomicBool,
+    /// Its phone was asked for signs of life.
+    keeps_alive: AtomicBool,
     remote: SocketAddr,
 }
 
@@ -77,6 +79,8 @@ pub struct Streams {
     unheld: Mutex<HashMap<IpAddr, usize>>,
     exempt: Box<dyn Fn(IpAddr) -> bool + Send + Sync>,
     total_max: usize,
+    /// Silence of a phone that was asked for signs of life.
+    silence_max: Option<Duration>,
     next: AtomicU64,
     runtime: tokio::runtime::Handle,
 }
@@ -86,12 +90,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Streams {
-    /// `exempt`: addresses without a cap (trusted peers). `total_max`: connections in all.
+    /// `exempt`: addresses without a cap (trusted peers). `total_max`: connections in all. `silence_max`: see
+    /// [`silence_max`].
     pub fn new(
         events: Arc<dyn StreamEvents>,
         limits: Limits,
         exempt: Box<dyn Fn(IpAddr) -> bool + Send + Sync>,
-        total_max: usize,
+        (total_max, silence_max): (usize, Option<Duration>),
         runtime: tokio::runtime::Handle,
     ) -> Arc<Streams> {
         Arc::new(Streams {
@@ -102,6 +107,7 @@ impl Streams {
             unheld: Mutex::default(),
             exempt,
             total_max,
+            silence_max,
             next: AtomicU64::new(1),
             runtime,
         })
@@ -120,6 +126,13 @@ impl Streams {
         let Some(known) = self.conns.get(&conn).map(|known| known.clone()) else { return };
         if known.held.swap(held, Ordering::Relaxed) != held {
             self.count_unheld(known.remote.ip(), if held { -1 } else { 1 });
+        }
+    }
+
+    /// The phone at the other end was asked for signs of life.
+    pub fn keeps_alive(&self, conn: ConnId) {
+        if let Some(known) = self.conns.get(&conn) {
+            known.keeps_alive.store(true, Ordering::Relaxed);
         }
     }
 
@@ -174,7 +187,8 @@ impl Streams {
     fn enter(&self, remote: SocketAddr, held: bool) -> (ConnId, Arc<Conn>, Inbox) {
         let id = ConnId(self.next.fetch_add(1, Ordering::Relaxed));
         let (queue, inbox) = mpsc::channel(QUEUE);
-        let conn = Arc::new(Conn { queue, held: AtomicBool::new(held), remote });
+        let (held_now, keeps_alive) = (AtomicBool::new(held), AtomicBool::new(false));
+        let conn = Arc::new(Conn { queue, held: held_now, keeps_alive, remote });
         self.conns.insert(id, conn.clone());
         if !held {
             self.count_unheld(remote.ip(), 1);
@@ -287,7 +301,8 @@ impl Streams {
     ) -> Option<io::Error> {
         let mut framer = Framer::new(self.limits);
         let mut buffer = vec![0; 16 * 1024];
-        let mut begun = Instant::now();
+        let (mut begun, mut heard) = (Instant::now(), Instant::now());
+        let look = self.silence_max.map_or(IDLE, |silence| silence.min(IDLE));
         // Whom we called has nothing to say before we have been answered, which takes up to Timer F.
         let mut spoken = flow.listener == OUTGOING;
         let places = Arc::new(Semaphore::new(AHEAD));
@@ -301,17 +316,29 @@ impl Streams {
                 }
             }
             let partial = framer.has_partial();
-            let deadline = if partial || !spoken { begun + SLOW } else { Instant::now() + IDLE };
+            let hurried = partial || !spoken;
+            let deadline = match conn.held.load(Ordering::Relaxed) {
+                _ if hurried => begun + SLOW,
+                true => Instant::now() + look,
+                false => (Instant::now() + look).min(heard + IDLE),
+            };
+            let is_silent = || {
+                let asked = conn.keeps_alive.load(Ordering::Relaxed);
+                self.silence_max.is_some_and(|silence| asked && heard + silence <= Instant::now())
+            };
             let read = match timeout_at(deadline, read.read(&mut buffer)).await {
                 Ok(Ok(0)) => return None,
                 Ok(Ok(read)) => read,
                 Ok(Err(error)) => return Some(error),
+                Err(_) if is_silent() => return Some(io::ErrorKind::TimedOut.into()),
                 Err(_) if conn.held.load(Ordering::Relaxed) => {
                     begun = Instant::now();
                     continue;
                 }
+                Err(_) if !hurried && heard + IDLE > Instant::now() => continue,
                 Err(_) => return Some(io::ErrorKind::TimedOut.into()),
             };
+            heard = Instant::now();
             if !partial {
                 begun = Instant::now();
             }
@@ -352,6 +379,12 @@ async fn send_all(write: &mut OwnedWriteHalf, inbox: &mut Inbox) -> io::Result<(
         write.write_all(&bytes).await?;
     }
     Ok(())
+}
+
+/// How long a phone may be silent that was asked by Flow-Timer for a sign of life every so many seconds: a quarter
+/// longer, for transport delay (RFC 5626 §5.4). `None`: for ever.
+pub fn silence_max(flow_timer_s: u32) -> Option<Duration> {
+    (flow_timer_s > 0).then(|| Duration::from_secs(u64::from(flow_timer_s)) * 5 / 4)
 }
 
 /// Small messages must not wait for each other; and a phone that vanished without a word is found out: by what it does

@@ -238,12 +238,12 @@ fn subscribed(message: &Message<'_>, begun: Begun) -> Answering {
 
 fn refused(no: No) -> Answering {
     match no {
-        No::NoSubscription => Answering::of(481, "Subscription Does Not Exist"),
+        No::Unknown => Answering::of(481, "Subscription Does Not Exist"),
         No::OutOfOrder => Answering::of(500, "CSeq Out of Order"),
         No::TooBrief(min) => too_brief(min),
         No::WatcherFull => Answering::of(403, "Too Many Subscriptions"),
         No::Full => Answering::of(503, "Too Many Subscriptions").with("Retry-After", FULL_RETRY),
-        No::NoWay => Answering::of(400, "Contact Cannot Be Reached"),
+        No::Unreachable => Answering::of(400, "Contact Cannot Be Reached"),
     }
 }
 

@@ -28,7 +28,9 @@ impl Agent {
             Ok(seconds) => seconds,
             Err(min) => return Answer::No(No::TooBrief(min)),
         };
-        let Some(way) = (self.settings.ways)(&new.flow, &new.dialog) else { return Answer::No(No::NoWay) };
+        let Some(way) = (self.settings.ways)(&new.flow, &new.dialog) else {
+            return Answer::No(No::Unreachable);
+        };
         let watched = self.watches.get(&(new.package, new.address.clone())).map_or(0, Vec::len);
         let watching = self.watchers.get(&new.watcher).copied().unwrap_or_default() as usize;
         if watching >= self.settings.max_per_watcher {
@@ -138,7 +140,7 @@ impl Agent {
         out: &mut Outgoing,
         events: &mut Vec<Event>,
     ) -> Answer {
-        const NO: Answer = Answer::No(No::NoSubscription);
+        const NO: Answer = Answer::No(No::Unknown);
         let key = self.key_of(&refresh.id);
         let Some(slot) = self.dialogs.get(&key).copied() else { return NO };
         let lives = self.settings.subscriptions;
@@ -162,7 +164,7 @@ impl Agent {
         }
         subscription.flow = refresh.flow;
         let Some(way) = (self.settings.ways)(&subscription.flow, &subscription.dialog) else {
-            return Answer::No(No::NoWay);
+            return Answer::No(No::Unreachable);
         };
         let contact = way.contact.clone();
         subscription.way = way;

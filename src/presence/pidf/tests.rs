@@ -198,6 +198,7 @@ fn the_note_is_the_persons_before_that_of_a_tuple() {
         "<dm:person id='p'><rpid:activities><rpid:note>why</rpid:note></rpid:activities></dm:person>";
     assert_eq!(note(&[tuple, of_activities]).as_deref(), Some("why"));
     assert_eq!(taken(&with(presence)).notes[0].lang.as_deref(), Some("de"));
+    assert_eq!(note(&["<note>a\r\n  b\u{2028}c</note>"]).as_deref(), Some("a b c"), "one line");
     let long = format!("<note>{}</note>", "ü".repeat(1000));
     assert_eq!(note(&[&long]).unwrap().chars().count(), 256);
 }

@@ -99,12 +99,8 @@ impl Writer {
     }
 
     /// Bytes so far.
-    pub fn len(&self) -> usize {
+    pub fn written(&self) -> usize {
         self.out.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.open.is_empty()
     }
 
     pub fn finish(mut self) -> Vec<u8> {

@@ -15,7 +15,8 @@ use crate::sip::uri::Uri;
 use crate::types::{Aor, Dest, Flow, ROUTE_DEVICE, Transport};
 
 impl Registrar {
-    /// An instance is reached on its newest working flow; contacts without an instance each for themselves.
+    /// An instance is reached on its newest flow, and where that fails on the others, newest first (RFC 5626 §7);
+    /// contacts without an instance each for themselves.
     pub(super) fn contacts(&self, who: &Aor, state: &State) -> Vec<Contact> {
         let now = self.clock.steady();
         let mut bindings: Vec<&Binding> =
@@ -30,8 +31,9 @@ impl Registrar {
                 continue;
             }
             let Some(contact) = self.contact(who, binding) else { continue };
-            if contacts.iter().all(|known| known.key != contact.key) {
-                contacts.push(contact);
+            match contacts.iter_mut().find(|known| known.key == contact.key) {
+                Some(known) => known.fall_back_on(&contact),
+                None => contacts.push(contact),
             }
         }
         contacts
@@ -116,24 +118,48 @@ impl Registrar {
         })
     }
 
+    /// The way to an address of which we hold no binding: the outbound proxy, or what a look-up of its domain finds.
     pub(super) fn route_to(&self, who: &Aor) -> Option<Contact> {
-        let (to, transport) = self.proxy?;
-        let listener = self.udp_listener(to.ip(), self.towards_proxy.map(|ours| SocketAddr::new(ours, 0)));
+        let (targets, by_name) = match (self.proxy, &self.abroad) {
+            (Some((to, transport)), _) => (vec![self.hop(who, to, transport, self.towards_proxy)?], false),
+            (None, Some(abroad)) if abroad.is_foreign(who) => (Vec::new(), true),
+            _ => return None,
+        };
+        Some(Contact {
+            key: ROUTE_DEVICE.into(),
+            device: ROUTE_DEVICE.into(),
+            aor: who.clone(),
+            targets: targets.into(),
+            is_route: true,
+            by_name,
+            takes: Arc::default(),
+        })
+    }
+
+    /// A next hop towards `who`. `ours`: where packets to it leave from.
+    pub(super) fn hop(
+        &self,
+        who: &Aor,
+        to: SocketAddr,
+        transport: Transport,
+        ours: Option<IpAddr>,
+    ) -> Option<Target> {
+        let listener = self.udp_listener(to.ip(), ours.map(|ours| SocketAddr::new(ours, 0)));
         let dest = match transport {
             Transport::Udp => Dest::Udp { listener: listener?, to },
             Transport::Tcp => Dest::Connect(to),
         };
         let local = listener.and_then(|at| self.listening.get(usize::from(at))).map(|known| known.address);
         let local = local.or_else(|| self.listening.first().map(|known| known.address))?;
-        // Behind a wildcard listener it is the address that the proxy will see.
-        let local = match self.towards_proxy {
+        // Behind a wildcard listener it is the address that the other side will see.
+        let local = match ours {
             Some(ours) if local.ip().is_unspecified() => SocketAddr::new(ours, local.port()),
             _ => local,
         };
         let stream = (transport == Transport::Udp)
             .then(|| Some((to, self.via(Transport::Tcp, self.tcp_local(local.ip())?))))
             .flatten();
-        let target = Target {
+        Some(Target {
             uri: who.uri().into(),
             to: who.as_str().into(),
             route: "".into(),
@@ -141,18 +167,13 @@ impl Registrar {
             source: None,
             via: self.via(transport, local),
             stream,
-            trusted: self.trusted.iter().any(|range| range.contains(to.ip())),
+            trusted: self.is_peer(to.ip()),
             keepalive: false,
-        };
-        Some(Contact {
-            key: ROUTE_DEVICE.into(),
-            device: ROUTE_DEVICE.into(),
-            aor: who.clone(),
-            targets: [target].into(),
-            is_route: true,
-            by_name: false,
-            takes: Arc::default(),
         })
+    }
+
+    pub(super) fn is_peer(&self, ip: IpAddr) -> bool {
+        self.trusted.iter().any(|range| range.contains(ip))
     }
 
     pub(super) fn is_trusted(&self, dest: Dest, flow: &Flow) -> bool {
@@ -160,7 +181,7 @@ impl Registrar {
             Dest::Udp { to, .. } | Dest::Connect(to) => to.ip(),
             Dest::Conn(_) => flow.remote.ip(),
         };
-        self.trusted.iter().any(|range| range.contains(ip))
+        self.is_peer(ip)
     }
 
     /// What goes into Via before the branch.

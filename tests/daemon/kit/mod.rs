@@ -5,6 +5,7 @@
 
 pub mod daemon;
 pub mod disk;
+pub mod dns;
 pub mod ear;
 pub mod phone;
 pub mod proxy;
@@ -19,6 +20,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
 pub use daemon::{Daemon, Setup};
+pub use dns::Dns;
 pub use ear::{Act, Got};
 pub use phone::{NoAnswer, Phone};
 pub use proxy::Proxy;

@@ -27,6 +27,8 @@ pub struct PhoneSetup {
     pub over: Over,
     pub ip: String,
     instance: Option<String>,
+    /// `;reg-id=1`, or nothing.
+    reg_id: String,
     headers: Vec<String>,
 }
 
@@ -40,6 +42,7 @@ impl PhoneSetup {
             over: Over::Udp,
             ip: "127.0.0.1".into(),
             instance: None,
+            reg_id: String::new(),
             headers: Vec::new(),
         }
     }
@@ -69,6 +72,12 @@ impl PhoneSetup {
     pub fn instance(mut self, n: u32) -> PhoneSetup {
         self.instance = Some(format!("urn:uuid:00000000-0000-4000-8000-{n:012}"));
         self
+    }
+
+    /// Which of its device's flows it is, and that it keeps it (RFC 5626 §4.2).
+    pub fn flow(mut self, reg_id: u32) -> PhoneSetup {
+        self.reg_id = format!(";reg-id={reg_id}");
+        self.header("Supported: path, outbound")
     }
 
     /// A header line in everything it sends.
@@ -167,7 +176,7 @@ impl Phone {
         (request.to, request.call_id, request.cseq) = (self.aor(), registration.0.clone(), registration.1);
         if !contact.is_empty() {
             let instance = match &self.setup.instance {
-                Some(urn) if contact != "*" => format!(";+sip.instance=\"<{urn}>\""),
+                Some(urn) if contact != "*" => format!(";+sip.instance=\"<{urn}>\"{}", self.setup.reg_id),
                 _ => String::new(),
             };
             let contact = if contact == "*" { "*".to_string() } else { format!("<{contact}>") };
@@ -295,6 +304,17 @@ impl Phone {
     /// True when its connection is gone.
     pub fn is_broken(&self) -> bool {
         self.shared.lock().broken
+    }
+
+    pub fn until_broken(&self) {
+        let (state, _) = self
+            .shared
+            .changed
+            .wait_timeout_while(self.shared.lock(), PATIENCE, |state| !state.broken)
+            .unwrap_or_else(|e| e.into_inner());
+        let broken = state.broken;
+        drop(state);
+        self.check(broken, "its connection is still open");
     }
 
     /// Uses the challenge of this 401 from now on.

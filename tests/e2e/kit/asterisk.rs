@@ -67,6 +67,12 @@ impl Asterisk {
         process.expect_ready(Speaks::Stdout, "Asterisk Ready");
         Asterisk { port, process, _dir: dir }
     }
+
+    /// Waits until it finds `name` at his phone: not when it registers, but when it answers OPTIONS afterwards. What comes
+    /// for him before that is answered 404.
+    pub fn finds(&mut self, name: &str) {
+        self.process.expect(&format!("Endpoint {name} is now Reachable"));
+    }
 }
 
 /// Where its modules are: beside the program, as its package or its own installation puts them.

@@ -5,6 +5,7 @@ use super::{PATIENCE, Server, free_port};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 use tempfile::TempDir;
 
 pub struct Daemon {
@@ -66,6 +67,28 @@ impl Daemon {
     pub fn crash(&mut self) {
         self.process.kill();
         self.process = launch(&self.dir, self.port, self.auth_mode);
+    }
+
+    /// Waits until something waits for `user`.
+    pub fn await_letter(&self, user: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.imcctl(&["offline", "list", user]).contains(user) {
+            assert!(Instant::now() < deadline, "nothing waits for {user}");
+        }
+    }
+
+    /// What was said last was said so many seconds earlier; when, in seconds since 1970. It runs again then.
+    pub fn said_earlier(&mut self, seconds: i64) -> i64 {
+        self.stop();
+        let file = rusqlite::Connection::open(self.dir.path().join("imcd.db")).expect("its database");
+        let moved = file.query_row(
+            "UPDATE log SET at = at - ?1 * 1000 WHERE at = (SELECT max(at) FROM log) RETURNING at / 1000",
+            [seconds],
+            |row| row.get(0),
+        );
+        drop(file);
+        self.process = launch(&self.dir, self.port, self.auth_mode);
+        moved.expect("something was said")
     }
 
     pub fn add_account(&self, name: &str, password: &str) {

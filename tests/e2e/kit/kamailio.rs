@@ -47,9 +47,8 @@ impl Server for Kamailio {
         self.port
     }
 
-    /// Of a REGISTER that is passed on imcd reads how the phone calls itself.
     fn echoes_port(&self) -> bool {
-        self.defines.contains(&"PASS_IT_ON")
+        false
     }
 }
 

@@ -60,6 +60,17 @@ impl Linphone {
         write(&self.dir, "linphonerc", &config);
     }
 
+    /// When a message was said, as the phone keeps it: in seconds since 1970.
+    pub fn time_of(&self, text: &str) -> i64 {
+        let file = self.dir.path().join(".local/share/linphone/linphone.db");
+        let file = rusqlite::Connection::open(file).expect("linphone's database");
+        file.busy_timeout(PATIENCE).expect("a timeout can be set");
+        let sql = "SELECT strftime('%s', e.time) FROM chat_message_content c
+                   JOIN conference_chat_message_event e USING (event_id) WHERE c.body = ?1";
+        let time: String = file.query_row(sql, [text], |row| row.get(0)).expect("the message is kept");
+        time.parse().expect("seconds")
+    }
+
     fn running(&mut self) -> &mut Running {
         self.running.as_mut().expect("linphonec is switched on")
     }

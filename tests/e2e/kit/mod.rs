@@ -77,8 +77,8 @@ impl User {
 pub trait Server {
     fn port(&self) -> u16;
 
-    /// Whether rooms and people come with this port in their addresses: only who is registered with the daemon
-    /// itself is called as he calls himself.
+    /// Whether rooms and people always come with this port in their addresses, as phones spell it. Behind a proxy
+    /// that depends on who is first: its word to the daemon where the phone is, or the daemon's message for it.
     fn echoes_port(&self) -> bool;
 }
 

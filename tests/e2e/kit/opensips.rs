@@ -12,7 +12,6 @@ use tempfile::TempDir;
 
 pub struct OpenSips {
     port: u16,
-    echoes_port: bool,
     process: Process,
     _dir: TempDir,
 }
@@ -40,9 +39,7 @@ impl OpenSips {
         command.arg("-f").arg(config).args(["-F", "-m", "64", "-M", "8", "-w"]).arg(dir.path());
         command.stdin(Stdio::null());
         let process = Process::start("opensips", &mut command, Speaks::Stderr);
-        // A REGISTER that shows the way is the phone's own: imcd reads there how he calls himself.
-        let echoes_port = tell == "SHOW_THE_WAY";
-        OpenSips { port, echoes_port, process: super::await_options(port, process), _dir: dir }
+        OpenSips { port, process: super::await_options(port, process), _dir: dir }
     }
 }
 
@@ -63,7 +60,7 @@ impl Server for OpenSips {
     }
 
     fn echoes_port(&self) -> bool {
-        self.echoes_port
+        false
     }
 }
 

@@ -44,11 +44,18 @@ impl Transcript {
     /// Waits until `words` stand after byte `start`; the position behind them, or None at the deadline or the
     /// end of the output.
     pub fn wait_for(&self, words: &str, start: usize, patience: Duration) -> Option<usize> {
+        self.wait_for_any(&[words], start, patience)
+    }
+
+    /// The same for whichever of `spellings` comes first.
+    fn wait_for_any(&self, spellings: &[&str], start: usize, patience: Duration) -> Option<usize> {
         let deadline = Instant::now() + patience;
         let mut text = self.lock();
         loop {
-            if let Some(at) = find(&text.bytes[start.min(text.bytes.len())..], words.as_bytes()) {
-                return Some(start + at + words.len());
+            let unread = &text.bytes[start.min(text.bytes.len())..];
+            let behind = |words: &&str| Some(find(unread, words.as_bytes())? + words.len());
+            if let Some(behind) = spellings.iter().filter_map(behind).min() {
+                return Some(start + behind);
             }
             let left = deadline.checked_duration_since(Instant::now())?;
             if text.ended {
@@ -120,9 +127,14 @@ impl Process {
 
     /// Waits for `words`, after those of the last call; panics with all that was said otherwise.
     pub fn expect(&mut self, words: &str) {
-        match self.voice(self.speaks).wait_for(words, self.seen, PATIENCE) {
+        self.expect_any(&[words]);
+    }
+
+    /// The same for whichever of `spellings` comes first.
+    pub fn expect_any(&mut self, spellings: &[&str]) {
+        match self.voice(self.speaks).wait_for_any(spellings, self.seen, PATIENCE) {
             Some(behind) => self.seen = behind,
-            None => self.fail(&format!("did not show {words:?}")),
+            None => self.fail(&format!("did not show {}", spellings.join(" or "))),
         }
     }
 

@@ -216,8 +216,6 @@ fn t22_methods_we_do_not_serve() {
         ("PRACK", 405),
         ("UPDATE", 405),
         ("REFER", 405),
-        ("SUBSCRIBE", 405),
-        ("PUBLISH", 405),
         ("NOTIFY", 481),
         ("FROBNICATE", 501),
     ];
@@ -226,7 +224,7 @@ fn t22_methods_we_do_not_serve() {
         let reply = rig.refused(udp(), &Ask::new(method, "x").bytes());
         assert_eq!(reply.code(), status, "{method}");
         if status == 405 {
-            assert_eq!(reply.get("Allow"), "MESSAGE, REGISTER, OPTIONS", "{method}");
+            assert_eq!(reply.get("Allow"), "MESSAGE, REGISTER, PUBLISH, SUBSCRIBE, OPTIONS", "{method}");
         }
         assert!(!reply.has("WWW-Authenticate"), "{method}");
     }
@@ -367,10 +365,10 @@ fn t47_options_tells_what_we_can_do() {
     let ask = Ask::new("OPTIONS", "x").row("Max-Forwards", "Max-Forwards: 0");
     let reply = rig.refused(udp(), &ask.bytes());
     assert_eq!(reply.code(), 200);
-    assert_eq!(reply.get("Allow"), "MESSAGE, REGISTER, OPTIONS");
+    assert_eq!(reply.get("Allow"), "MESSAGE, REGISTER, PUBLISH, SUBSCRIBE, OPTIONS");
     assert_eq!(reply.get("Accept"), "text/plain, message/cpim, */*");
     assert_eq!(reply.get("Accept-Encoding"), "identity, deflate");
-    assert_eq!(reply.get("Supported"), "path, recipient-list-message");
+    assert_eq!(reply.get("Supported"), "path, recipient-list-message, recipient-list-subscribe, eventlist");
     assert!(!reply.has("Allow-Events") && !reply.has("Server"));
     // The same answer for everybody and every address.
     let nobody = ask.start("OPTIONS sip:nobody@example.org SIP/2.0").bytes();
