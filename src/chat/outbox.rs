@@ -189,6 +189,8 @@ pub struct Outbox {
     pub heard: bool,
     /// It was away since the log was last read for it: what waits is counted anew.
     was_away: bool,
+    /// It closes when nothing is on its way any more.
+    pub leaving: bool,
     pub keepalive_at: Option<Instant>,
     /// When the wheel will visit it; a later need waits for that visit.
     pub armed: Option<Instant>,
@@ -234,6 +236,7 @@ impl Outbox {
             first_cseq: 0,
             heard: false,
             was_away: false,
+            leaving: false,
             keepalive_at: None,
             armed: None,
             skips: None,

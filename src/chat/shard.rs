@@ -72,6 +72,10 @@ pub enum Input {
         account: AccountId,
         seqs: Arc<[Seq]>,
     },
+    /// The route to an account is to close, but not over what is on its way: [`Event::Left`] tells when.
+    Leave {
+        account: AccountId,
+    },
     /// A response that another shard's socket received.
     Response(Reply),
     /// The transport could not send, or heard that it did not arrive.
@@ -134,6 +138,8 @@ pub enum Event {
     /// Something waits for an address whose targets are not known, or not any more: look them up and answer with
     /// [`Input::Located`].
     Locate { account: AccountId, aor: Aor },
+    /// An answer to [`Input::Leave`]: no route to this account is open any more.
+    Left { account: AccountId },
     /// A device shows itself again after it was away: what was said above `from` up to `upto` waits for it.
     Returned { account: AccountId, device: DeviceKey, from: Seq, upto: Seq },
     /// A contact said 404, 405 or 410: it is not used until it registers anew.
@@ -331,6 +337,7 @@ impl Shard {
                     }
                 }
             }
+            Input::Leave { account } => self.leave(now, account, out, events),
             Input::CopyToSender(on) => self.settings.copy_to_sender = on,
             Input::Prefix(prefix) => self.settings.prefix = prefix,
         }

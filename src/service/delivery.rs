@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::clock::Clock;
@@ -30,6 +31,8 @@ const READERS: usize = 2;
 const RETRY: Duration = Duration::from_millis(500);
 /// Answers kept for those who have not asked yet.
 const EARLY: usize = 4096;
+/// What is on its way through a proxy is waited for so long when its addressee registers.
+const LEAVE: Duration = Duration::from_secs(2);
 
 /// Puts an input into a shard's inbox.
 pub type Tell = Box<dyn Fn(usize, Input) + Send + Sync>;
@@ -71,6 +74,8 @@ pub struct Delivery {
     /// Command character, for the words that name a command.
     start: String,
     answers: Mutex<Answers>,
+    /// Who waits for a route to close.
+    leaving: Mutex<HashMap<AccountId, oneshot::Sender<()>>>,
 }
 
 /// How one contact answered a direct message.
@@ -127,6 +132,7 @@ impl Delivery {
             copies: AtomicBool::new(false),
             start,
             answers: Mutex::default(),
+            leaving: Mutex::default(),
         });
         let inbox = Arc::new(Mutex::new(inbox));
         for reader in 0..READERS {
@@ -210,6 +216,18 @@ impl Delivery {
         }
     }
 
+    /// Lets the route to an account go before a phone of it is reached directly. What is on its way there may still be
+    /// taken, and is not to come to the phone a second time; but nobody waits long for a proxy that is silent.
+    pub async fn leave_route(&self, account: AccountId) {
+        let (tell, left) = oneshot::channel();
+        let leaving = || self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        leaving().insert(account, tell);
+        (self.tell)(0, Input::Leave { account });
+        if tokio::time::timeout(LEAVE, left).await.is_err() {
+            leaving().remove(&account);
+        }
+    }
+
     /// Closes all ways to an account whose next one may be on another shard, and waits until it is known how far
     /// they got: what one has delivered the other does not repeat.
     pub async fn close(&self, account: AccountId) {
@@ -278,6 +296,12 @@ impl Delivery {
             Event::Locate { account, aor } => Some(Report::Locate { account, aor }),
             Event::Returned { account, device, from, upto } => {
                 self.store.was_away(account, device, from, upto);
+                None
+            }
+            Event::Left { account } => {
+                let left = self.leaving.lock().unwrap_or_else(PoisonError::into_inner).remove(&account);
+                // Whoever has stopped waiting has gone on.
+                let _ = left.map(|left| left.send(()));
                 None
             }
             Event::Unbound { account, contact } => Some(Report::Unbound { account, contact }),

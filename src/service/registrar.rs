@@ -241,6 +241,9 @@ impl Registrar {
         // Where a device starts that comes now must be known before it is written.
         if let Some(account) = self.store.account(who).map_err(No::Fault)? {
             if self.proxy.is_some() && existing.is_empty() != list.is_empty() {
+                if existing.is_empty() {
+                    self.delivery.leave_route(account.id).await;
+                }
                 self.delivery.close(account.id).await;
             } else if fresh().any(is_new) {
                 self.delivery.settled(account.id).await;

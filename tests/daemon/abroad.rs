@@ -1,9 +1,10 @@
 //! People of other domains, found by their domains' records (RFC 3263): who is asked what, and what waits.
 
 use std::net::UdpSocket;
+use std::time::Instant;
 
 use crate::chat::room;
-use crate::kit::{Daemon, Dns, Msg, Over, Phone, Proxy, Setup};
+use crate::kit::{Daemon, Dns, Msg, Over, PATIENCE, Phone, Proxy, Setup};
 
 /// Where the servers of the other domain are; trusted, for else nobody would write to loopback.
 const THERE: &str = "127.0.0.11";
@@ -119,6 +120,15 @@ fn the_next_server_takes_what_one_is_silent_about() {
     last.until("bob", "the second", has("two"));
 }
 
+/// An administrator says that it is to be tried now, until it is there: what has failed just now is not asked again.
+fn deliver(daemon: &Daemon, done: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < deadline, "it is not there");
+        assert!(daemon.imcctl(&["offline", "deliver", "bob@other.example"]).status.success());
+    }
+}
+
 #[test]
 fn what_no_name_server_can_place_waits_and_goes_when_it_can() {
     let server = Proxy::new(THERE, Over::Udp);
@@ -133,7 +143,7 @@ fn what_no_name_server_can_place_waits_and_goes_when_it_can() {
     assert!(server.got("bob").is_empty());
     // Asked again when an administrator says so, and after a restart.
     dns.says(&zone(Over::Udp, &[port]));
-    assert!(daemon.imcctl(&["offline", "deliver", "bob@other.example"]).status.success());
+    deliver(&daemon, || !server.took("bob").is_empty());
     assert_eq!(server.until("bob", "both", |texts| texts.len() == 2), ["one", "two"]);
     server.answers(|_| Some((480, "")));
     alice.expect(202, BOB, "three");
@@ -218,4 +228,42 @@ fn a_name_leads_neither_behind_walls_nor_back_to_us() {
     dns.says(&zone(Over::Udp, &[server.addr.port()]));
     alice.expect(200, BOB, "hello");
     alice.never_heard("hello");
+}
+
+#[test]
+fn a_domain_that_moves_is_found_at_its_new_place_when_its_records_run_out() {
+    let (old, new) = (Proxy::new(THERE, Over::Udp), Proxy::new(THERE, Over::Udp));
+    let short = |server: &Proxy| zone(Over::Udp, &[server.addr.port()]).replace(" 300 ", " 1 ");
+    let dns = Dns::new(&short(&old));
+    let daemon = relaying(&dns).start();
+    let alice = alice(&daemon);
+    alice.expect(200, BOB, "first");
+    assert_eq!(old.took("bob"), ["first"]);
+    dns.says(&short(&new));
+    let deadline = Instant::now() + PATIENCE;
+    let mut said = 1;
+    while new.got("bob").is_empty() {
+        assert!(Instant::now() < deadline, "{said} messages went to the old place");
+        alice.expect(200, BOB, &format!("and {said}"));
+        said += 1;
+    }
+    assert_eq!(old.took("bob").len() + new.took("bob").len(), said);
+}
+
+#[test]
+fn a_name_server_that_talks_nonsense_costs_a_domain_its_messages_time_and_nobody_else() {
+    let server = Proxy::new(THERE, Over::Udp);
+    let names = ["other.example", "_sip._udp.other.example", "_sip._tcp.other.example"];
+    let mut junk: String = names.iter().map(|name| format!("{name} 300 JUNK\n")).collect();
+    let good = zone(Over::Udp, &[server.addr.port()]).replace("other.example", "good.example");
+    junk += &good;
+    let dns = Dns::new(&junk);
+    let daemon = relaying(&dns).start();
+    let alice = alice(&daemon);
+    alice.expect(202, BOB, "waits");
+    alice.expect(200, "sip:bob@good.example", "goes");
+    daemon.logs("no way to this domain");
+    daemon.must_be_alive();
+    dns.says(&(zone(Over::Udp, &[server.addr.port()]) + &good));
+    deliver(&daemon, || has("waits")(&server.took("bob")));
 }

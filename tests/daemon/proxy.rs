@@ -122,6 +122,37 @@ fn who_registers_is_reached_directly_and_gets_nothing_twice() {
 }
 
 #[test]
+fn what_is_on_its_way_through_the_proxy_does_not_come_to_who_registers_a_second_time() {
+    let proxy = Proxy::new(PROXY, Over::Udp);
+    let daemon = behind(&proxy).start();
+    let alice = daemon.udp("alice");
+    room("team", &alice, &[]);
+    // Enough of them that some are looked after elsewhere than routes are.
+    let users: Vec<String> = (0..8).map(|n| format!("m{n}")).collect();
+    for user in &users {
+        through(&daemon, user).expect(202, "team", "#join");
+    }
+    for user in &users {
+        proxy.until(user, "the last who joined", |texts| texts.iter().any(|t| t.contains("[m7] has joined")));
+    }
+    proxy.answers(|_| None);
+    say(&alice, 0..1);
+    proxy.until_open(users.len());
+    let phones: Vec<Phone> = std::thread::scope(|scope| {
+        let phones: Vec<_> = users.iter().map(|user| scope.spawn(|| daemon.udp(user))).collect();
+        // They knock while the proxy is still busy with the post. Then it has been taken, from all of them.
+        daemon.must_be_alive();
+        proxy.release(200);
+        phones.into_iter().map(|phone| phone.join().unwrap()).collect()
+    });
+    say(&alice, 1..3);
+    for phone in &phones {
+        phone.hears_that("the last post", has(2));
+        assert_eq!(phone.texts(), expected(1..3), "{}", phone.user());
+    }
+}
+
+#[test]
 fn what_the_proxy_cannot_place_waits_and_comes_in_order_when_the_member_shows_up() {
     let proxy = Proxy::new(PROXY, Over::Udp);
     let mut daemon = behind(&proxy).start();

@@ -116,6 +116,7 @@ impl Shard {
         let keepalive = self.keepalive_after(contact, now);
         let upto = self.head;
         let Some(outbox) = self.outbox(slot) else { return };
+        outbox.leaving = false;
         let mut contact = contact.clone();
         if contact.by_name {
             contact.targets = outbox.contact.targets.clone();
@@ -168,6 +169,29 @@ impl Shard {
             outbox.answered();
         }
         self.pump(now, slot, out, events);
+    }
+
+    /// Closes the route to an account as soon as nothing is on its way there: who registers meanwhile is not told the
+    /// same by another name.
+    pub(super) fn leave(
+        &mut self,
+        now: Now,
+        account: AccountId,
+        out: &mut Outgoing,
+        events: &mut Vec<Event>,
+    ) {
+        let mut busy = false;
+        for slot in self.accounts.get(&account).cloned().unwrap_or_default() {
+            let Some(outbox) = self.outbox(slot).filter(|outbox| outbox.contact.is_route) else { continue };
+            outbox.leaving = outbox.flight.is_some();
+            match outbox.leaving {
+                true => busy = true,
+                false => self.close(slot, now, out, events),
+            }
+        }
+        if !busy {
+            events.push(Event::Left { account });
+        }
     }
 
     pub(super) fn close(&mut self, slot: u32, now: Now, out: &mut Outgoing, events: &mut Vec<Event>) {

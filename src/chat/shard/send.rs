@@ -30,6 +30,11 @@ impl Shard {
         loop {
             let prefix = self.settings.prefix;
             let Some(outbox) = self.outbox(slot) else { return };
+            if outbox.leaving && outbox.flight.is_none() {
+                let account = outbox.account;
+                self.close(slot, now, out, events);
+                return events.push(Event::Left { account });
+            }
             if outbox.flight.is_some() || outbox.parked.is_some() || outbox.looking.is_some() {
                 break;
             }

@@ -30,7 +30,8 @@ pub struct Dns {
 
 impl Dns {
     /// The zone: `name TTL TYPE value` lines. NAPTR: order preference flags service replacement; SRV: priority weight
-    /// port target; A and AAAA: an address. `name TTL FAIL` is answered SERVFAIL.
+    /// port target; A and AAAA: an address. `name TTL FAIL` is answered SERVFAIL, `name TTL JUNK` with what no name
+    /// server says.
     pub fn new(zone: &str) -> Dns {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
         let addr = socket.local_addr().expect("an address");
@@ -106,6 +107,13 @@ impl Shared {
         let of_name = rows.iter().filter(|row| row.len() > 2 && row[0].eq_ignore_ascii_case(&name));
         let of_name: Vec<_> = of_name.collect();
         let records: Vec<_> = of_name.iter().filter(|row| row[2] == shown).collect();
+        if of_name.iter().any(|row| row[2] == "JUNK") {
+            // Counts that are not there, and a name that points at itself.
+            return Some(
+                [&query[..2], &[0x81, 0x80, 0, 1, 0xff, 0xff, 0, 0, 0, 0], &[0xc0, 12, 0xc0, 12][..]]
+                    .concat(),
+            );
+        }
         let code = match (of_name.iter().any(|row| row[2] == "FAIL"), of_name.is_empty()) {
             (true, _) => 2,
             (false, true) => 3,

@@ -1,6 +1,6 @@
 //! Members behind a proxy: its failures, the probe, the window, and who is to blame.
 
-use imcd::chat::shard::Event;
+use imcd::chat::shard::{Event, Input};
 use imcd::types::{AccountId, EntryKind};
 
 use super::judge::Sent;
@@ -214,6 +214,32 @@ fn a_route_starts_where_the_phones_were() {
     w.none();
     w.alice("by the proxy again");
     assert_eq!(w.take_all(), said(&["by the proxy again"]));
+}
+
+#[test]
+fn a_route_that_is_left_takes_what_is_on_its_way_and_nothing_more() {
+    let leave = |w: &mut World| w.input(Input::Leave { account: member(0).0 });
+    let left = |w: &World| w.events.iter().filter(|e| matches!(e, Event::Left { .. })).count();
+    for status in [200, 404, 503, 0] {
+        let mut w = behind_proxy(1);
+        leave(&mut w);
+        assert_eq!(left(&w), 1, "nothing was on its way");
+        w.reach(member(0), vec![route(member(0), 5080)]);
+        w.alice("on its way");
+        let sent = w.one();
+        leave(&mut w);
+        w.alice("too late");
+        w.none();
+        assert_eq!(left(&w), 1);
+        match status {
+            0 => w.pass_ms(32_010),
+            status => w.reply(&sent, status),
+        }
+        assert_eq!(left(&w), 2, "{status}");
+        w.reach(member(0), vec![contact(member(0), "urn:a", 5001)]);
+        let phone = if status == 200 { said(&["too late"]) } else { said(&["on its way", "too late"]) };
+        assert_eq!(w.take_all(), phone, "{status}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use imcd::chat::render::Target;
 use imcd::chat::shard::{Event, Input, Now, Outgoing, Page, Reach, Reply, Shard};
 use imcd::types::{AccountId, Announcement, ConvId, Dest, DeviceKey, Entry, EntryKind, Seq};
 
@@ -12,7 +13,7 @@ use super::oracle::{Oracle, body};
 use super::phones::{Mode, Phone};
 use crate::delivery::judge::{Sent, glance};
 use crate::delivery::log::{DAY, Log, aside, post};
-use crate::delivery::world::{EPOCH, ids, settings};
+use crate::delivery::world::{EPOCH, ids, port, settings};
 
 const NAMES: [&str; 6] = ["ann", "ben", "cia", "dan", "eva", "fox"];
 /// Port of the proxy that all routes go to.
@@ -29,6 +30,8 @@ enum Next {
     Page(Page),
     Flush,
     Commit,
+    /// A look-up has ended: targets, and for how long (ms).
+    Located(AccountId, Arc<[Target]>, u64),
     /// The registrar has heard of a 404.
     Unbound(usize),
     Act,
@@ -61,6 +64,8 @@ pub struct Network {
     /// Percent of datagrams.
     loss: u64,
     proxy_down: bool,
+    /// Ports where nobody is: nothing comes back, or that nobody is there.
+    dead: HashMap<u16, bool>,
     acts: u32,
     ids: u64,
     /// Retransmissions are told by the branch; the first is kept to compare.
@@ -122,6 +127,7 @@ impl Network {
             last_reach: 0,
             loss: dice.pick(&[0, 0, 5, 30]),
             proxy_down: false,
+            dead: HashMap::new(),
             acts: dice.roll(30, 100) as u32,
             ids: 0,
             seen: HashMap::new(),
@@ -229,6 +235,11 @@ impl Network {
             if matches!(dest, Dest::Connect(_)) && !self.calm && self.dice.percent(40) {
                 let delay = self.dice.roll(1, 2000);
                 self.later(delay, Next::Failed(sent));
+            } else if let (Dest::Udp { .. }, Some(told)) = (dest, self.dead.get(&port(&sent)).copied()) {
+                if told {
+                    let delay = self.delay();
+                    self.later(delay, Next::Failed(sent));
+                }
             } else if matches!(dest, Dest::Connect(_)) || !self.lost() {
                 let delay = self.delay();
                 self.later(delay, Next::Arrive(sent));
@@ -239,6 +250,20 @@ impl Network {
                 Event::Page { .. } => {
                     let delay = self.dice.roll(0, 300);
                     self.later(delay, Next::Read(event));
+                }
+                Event::Locate { account, .. } => {
+                    let phone = self.phones.iter().find(|p| p.account.0 == account && p.by_name).unwrap();
+                    let all = phone.targets();
+                    let found: Vec<Target> =
+                        all.iter().filter(|_| self.calm || self.dice.percent(70)).cloned().collect();
+                    let good_for = self.dice.pick(&[0, 5_000, 60_000, 3_600_000]);
+                    // Sometimes it is never answered.
+                    if self.calm || self.dice.percent(95) {
+                        let delay = self.dice.pick(&[0, 10, 3_000, 29_000, 31_000]);
+                        let good_for = if self.calm { 3_600_000 } else { good_for };
+                        let delay = if self.calm { 10 } else { delay };
+                        self.later(delay, Next::Located(account, found.into(), good_for));
+                    }
                 }
                 Event::Unbound { account, contact } => {
                     let is = |p: &Phone| p.account.0 == account && p.contact().key == contact;
@@ -277,6 +302,10 @@ impl Network {
                 self.oracle.answered(self.at, phone, &sent, 0);
                 self.input(Input::Failed(sent.branch));
             }
+            Next::Located(account, targets, good_for) => {
+                let good_for = Duration::from_millis(good_for);
+                self.input(Input::Located { account, targets, good_for });
+            }
             Next::Announce(news) => self.input(Input::Announce(Arc::new(news))),
             Next::Reach(account, phones, gone, reach) => {
                 for phone in gone {
@@ -286,6 +315,13 @@ impl Network {
                     self.agenda.retain(|_, next| !matches!(next, Next::Arrive(sent) if *sent.uri == *uri));
                 }
                 for phone in phones {
+                    let who = &self.phones[phone];
+                    let open = self.oracle.open.get(&who.uri()).and_then(|(nonce, _)| self.seen.get(nonce));
+                    let aside = open.is_some_and(|sent| port(sent) != who.port);
+                    if aside && !who.is_route && reach.fresh.contains(&who.contact().key) {
+                        // What went to an older flow is sent to the newest at once.
+                        self.oracle.open.remove(&who.uri());
+                    }
                     self.oracle.reached(phone, &self.phones[phone], self.log.head());
                 }
                 assert_eq!(reach.account.0, account as i64 + 1);
@@ -338,7 +374,7 @@ impl Network {
     fn arrive(&mut self, sent: Sent) {
         let at = self.phone_at(&sent.uri);
         let phone = &mut self.phones[at];
-        let status = match (phone.is_route, self.proxy_down) {
+        let status = match (phone.is_route && port(&sent) == PROXY, self.proxy_down) {
             (true, true) => Some(503),
             _ => {
                 let id = super::oracle::id_of(&sent);
@@ -387,10 +423,17 @@ impl Network {
                 let who = &mut self.phones[phone];
                 who.mode = who.any_mode(&mut self.dice);
             }
-            88..=90 => self.proxy_down = !self.proxy_down,
+            88 | 89 => self.proxy_down = !self.proxy_down,
+            90 => {
+                let at = self.phones[phone].port + 100 * self.dice.roll(0, 2) as u16;
+                let told = self.dice.percent(50);
+                if self.dead.remove(&at).is_none() {
+                    self.dead.insert(at, told);
+                }
+            }
             91..=93 => {
                 let account = self.phones[phone].account.0;
-                if let Some(source) = self.phones[phone].contact().targets[0].source {
+                if let Some(source) = self.phones[phone].targets()[0].source {
                     self.input(Input::Alive { account, source });
                 }
             }
@@ -504,6 +547,7 @@ impl Network {
     fn calm(&mut self) {
         self.calm = true;
         self.proxy_down = false;
+        self.dead.clear();
         self.agenda.retain(|_, next| !matches!(next, Next::Act));
         for phone in 0..self.phones.len() {
             self.phones[phone].mode = Mode::Good;

@@ -7,6 +7,7 @@ use imcd::types::{AccountId, ConvId, Entry, Seq};
 use super::phones::{Phone, parts};
 use crate::delivery::judge::Sent;
 use crate::delivery::log::Log;
+use crate::delivery::world::port;
 
 /// The text with this id, as it is shown. Its length and letters follow from the id.
 pub fn body(id: u64) -> String {
@@ -49,8 +50,8 @@ pub struct Oracle {
     /// What a Call-ID stands for, and the other way round.
     call_ids: HashMap<String, (AccountId, String, Seq, Part)>,
     meanings: HashMap<(AccountId, String, Seq, Part), String>,
-    /// Highest CSeq by Call-ID.
-    cseqs: HashMap<String, u32>,
+    /// Highest CSeq by Call-ID, and where it went.
+    cseqs: HashMap<String, (u32, u16)>,
     /// Taken, and the shard has heard the 2xx: (Request-URI's phone, seq, part).
     confirmed: HashSet<(usize, Seq, Part)>,
     /// Head of the log when a device was first known: what comes after is owed to it.
@@ -81,8 +82,10 @@ impl Oracle {
         assert_eq!(*known, sent.call_id, "one message, two Call-IDs");
         // Of the contacts of the default device each counts for itself.
         let contact = format!("{} {}", sent.call_id, if who.device.is_empty() { who.port } else { 0 });
-        if let Some(last) = self.cseqs.insert(contact, sent.cseq) {
-            assert!(sent.cseq > last, "CSeq rises over retries: {} after {last}", sent.cseq);
+        if let Some((last, at)) = self.cseqs.insert(contact, (sent.cseq, port(sent))) {
+            // The next target gets the very request that one before did not take.
+            let next = sent.cseq == last && at != port(sent);
+            assert!(sent.cseq > last || next, "CSeq rises over retries: {} after {last}", sent.cseq);
         }
         assert!(
             !self.confirmed.contains(&(phone, entry.seq, part)),
@@ -134,20 +137,21 @@ impl Oracle {
         since: Seq,
         now: i64,
     ) -> impl Iterator<Item = u64> + 'a {
-        let skipped = self.skipped.get(&account);
         let mut ids: Vec<(Seq, u64)> = self
             .entries
             .iter()
             .filter(|(_, e)| e.seq > since && e.expires > now && log.sees(account, e))
             .filter(|(_, e)| e.sender.as_ref().is_none_or(|(author, _)| *author != account))
-            .filter(move |(_, e)| {
-                let mut all = skipped.into_iter().flatten();
-                !all.any(|(c, from, to)| *c == e.conversation && e.seq > *from && e.seq <= *to)
-            })
+            .filter(move |(_, e)| !self.is_skipped(account, e))
             .map(|(id, e)| (e.seq, *id))
             .collect();
         ids.sort_unstable();
         ids.into_iter().map(|(_, id)| id)
+    }
+
+    fn is_skipped(&self, account: AccountId, e: &Entry) -> bool {
+        let mut all = self.skipped.get(&account).into_iter().flatten();
+        all.any(|(c, from, to)| *c == e.conversation && e.seq > *from && e.seq <= *to)
     }
 
     /// All is quiet, all phones are good and bound: everybody has what is his.
@@ -156,7 +160,10 @@ impl Oracle {
             // What was refused, and forgotten in a crash, may come again later and be taken; the last packet of
             // what then expired may be overtaken.
             let lasting = |id: &&u64| self.entries[id].expires > now;
-            let taken = phone.taken.iter().filter(|id| !phone.refused.contains(id)).filter(lasting);
+            // What was passed over before a crash may be among the newest after it, when others have expired.
+            let told = |id: &&u64| !self.is_skipped(phone.account.0, &self.entries[id]);
+            let taken =
+                phone.taken.iter().filter(|id| !phone.refused.contains(id)).filter(lasting).filter(told);
             let seqs: Vec<Seq> = taken.map(|id| self.entries[id].seq).collect();
             assert!(seqs.is_sorted(), "{} {}: out of order: {seqs:?}", phone.account.1, phone.device);
         }

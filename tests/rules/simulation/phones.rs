@@ -3,12 +3,12 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use imcd::chat::render::Contact;
-use imcd::types::AccountId;
+use imcd::chat::render::{Contact, Target};
+use imcd::types::{AccountId, Dest};
 
 use super::Dice;
 use crate::delivery::judge::Sent;
-use crate::delivery::world::{address, contact, route, with};
+use crate::delivery::world::{address, contact, hop, route, target};
 
 /// How a phone behaves at present.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,6 +40,10 @@ pub struct Phone {
     pub device: &'static str,
     pub port: u16,
     pub is_route: bool,
+    /// It is reached at further ports too: a phone's older flows, or a domain's other servers.
+    pub others: u16,
+    /// These are looked up.
+    pub by_name: bool,
     /// A connection to it can be made.
     pub stream: bool,
     pub mode: Mode,
@@ -68,6 +72,8 @@ impl Phone {
             device,
             port,
             is_route: device == "route",
+            others: if dice.percent(30) { dice.roll(1, 9) as u16 } else { 0 },
+            by_name: device == "route" && dice.percent(50),
             stream: dice.percent(30),
             mode: Mode::Good,
             bound: false,
@@ -82,14 +88,27 @@ impl Phone {
 
     pub fn contact(&self) -> Contact {
         if self.is_route {
-            return route(self.account, self.port);
+            let targets = if self.by_name { Arc::default() } else { self.targets() };
+            return Contact { targets, by_name: self.by_name, ..route(self.account, self.port) };
         }
-        let stream = self.stream.then(|| (address(self.port), Arc::from("SIP/2.0/TCP 127.0.0.1:5060")));
-        with(contact(self.account, self.device, self.port), |to| to.stream = stream)
+        Contact { targets: self.targets(), ..contact(self.account, self.device, self.port) }
+    }
+
+    /// Everywhere it is reached.
+    pub fn targets(&self) -> Arc<[Target]> {
+        let one = if self.is_route { hop(self.account, self.port) } else { target(self.account, self.port) };
+        let stream = self.stream && !self.is_route;
+        let all = (0..=self.others).map(|n| {
+            let to = address(self.port + 100 * n);
+            let dest = Dest::Udp { listener: 0, to };
+            let stream = stream.then(|| (to, Arc::from("SIP/2.0/TCP 127.0.0.1:5060")));
+            Target { dest, stream, ..one.clone() }
+        });
+        all.collect()
     }
 
     pub fn uri(&self) -> String {
-        self.contact().targets[0].uri.to_string()
+        self.targets()[0].uri.to_string()
     }
 
     pub fn any_mode(&self, dice: &mut Dice) -> Mode {
