@@ -33,7 +33,10 @@ fn who_adds_somebody_asks_him_and_his_yes_is_told() {
     bob.expect(202, MANAGER, "#buddy add alice");
     bob.hears("*** You and alice@example.org see each other");
     alice.expect(202, MANAGER, "#buddies");
-    alice.hears("Your buddies:\nBobby the great <bob@example.org> [work, old friends] - both");
+    // How he is follows a moment after he has registered.
+    alice.hears_that("her buddy", |said| {
+        said.text().starts_with("Your buddies:\nBobby the great <bob@example.org> [work, old friends] - both")
+    });
     alice.expect(202, MANAGER, "#buddy nick bob");
     alice.hears("*** bob@example.org has no nickname on your list");
     bob.expect(202, MANAGER, "#buddy remove alice");
@@ -185,7 +188,9 @@ fn administrators_link_people_and_say_how_they_are() {
     assert!(list.contains("bob@example.org  Bobby  work, my friends  asked"), "{list}");
     assert!(asked(&["roster", "link", "bob", "alice"], 0).contains("both"));
     alice.expect(202, MANAGER, "#buddies");
-    alice.hears("Your buddies:\nBobby <bob@example.org> [work, my friends] - both");
+    alice.hears_that("her buddy", |said| {
+        said.text().starts_with("Your buddies:\nBobby <bob@example.org> [work, my friends] - both")
+    });
     assert!(asked(&["roster", "unlink", "alice", "bob"], 0).contains("none"));
     asked(&["roster", "remove", "alice", "bob"], 0);
     assert!(asked(&["roster", "remove", "alice", "bob"], 1).contains("is no buddy of"));
