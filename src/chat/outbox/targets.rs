@@ -3,6 +3,8 @@
 //! Prevents that one item goes to the same target twice in a round, or to none. Never decides that a target has
 //! failed.
 
+use std::time::Instant;
+
 use super::{Large, Outbox};
 use crate::chat::render::{TARGETS_MAX, Target};
 use crate::types::Dest;
@@ -35,6 +37,12 @@ impl Outbox {
         let order = (0..count).map(move |n| (first + n) % count);
         let targets = self.contact.targets.clone();
         order.filter(move |at| tried & (1 << at) == 0).map(move |at| (at, targets[at].dest))
+    }
+
+    /// Its targets have to be looked up anew: not while an item goes from one to the next (RFC 3263 §4).
+    pub fn is_outdated(&self, now: Instant) -> bool {
+        let old = self.good_until.is_none_or(|until| until <= now);
+        self.contact.by_name && self.tried == 0 && old
     }
 
     /// Uses this target from now on.

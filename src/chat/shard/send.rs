@@ -62,7 +62,7 @@ impl Shard {
             };
             let Some(outbox) = self.outbox(slot) else { return };
             let dest = outbox.target().map(|target| target.dest);
-            if outbox.contact.by_name && outbox.good_until.is_none_or(|until| until <= now.at) {
+            if outbox.is_outdated(now.at) {
                 // Its place is kept: while a next hop is down one look-up at a time asks where it is.
                 self.locate(now, slot, dest.map(|dest| (dest, probe)), events);
                 break;

@@ -3,6 +3,7 @@
 //! Prevents that a name leads us back to ourselves, or behind walls that keep its owner out. Asks no name server by
 //! itself, and nobody for an address that nobody writes to.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -77,12 +78,14 @@ impl Registrar {
     }
 
     fn targets(&self, who: &Aor, found: &Found) -> Vec<Target> {
-        let places = found.places.iter().filter_map(|(transport, to)| {
+        let mut seen = HashSet::new();
+        let places = found.places.iter().filter(|place| seen.insert(**place));
+        let targets = places.filter_map(|(transport, to)| {
             let ours = self.flows.ours_towards(*to);
             let fine = !self.is_here(*to, ours) && (is_public(to.ip()) || self.is_peer(to.ip()));
             fine.then(|| self.hop(who, *to, *transport, Some(ours))).flatten()
         });
-        places.take(TARGETS_MAX).collect()
+        targets.take(TARGETS_MAX).collect()
     }
 
     /// We listen there; `ours`: where packets to it leave from.

@@ -382,3 +382,26 @@ fn while_it_is_looked_up_anew_a_next_hop_that_was_down_has_one_asker() {
     w.reach(CAROL, vec![]);
     assert_eq!((left, w.shard.load()), (1, (0, 0)));
 }
+
+#[test]
+fn records_that_run_out_on_the_way_do_not_begin_the_round_again() {
+    let mut w = World::team();
+    w.reach(BOB, vec![named(BOB)]);
+    w.alice("hello");
+    found(&mut w, &[5081, 5082], Duration::from_secs(5));
+    assert_eq!(asked(&mut w), 1);
+    for port_of in [5081, 5082] {
+        let sent = last(&mut w);
+        assert_eq!(port(&sent), port_of);
+        // The next hop is there; the address behind it is silent.
+        w.pass_ms(10);
+        w.reply(&sent, 100);
+        w.pass_ms(32_010);
+        assert_eq!(asked(&mut w), 0);
+    }
+    w.none();
+    w.pass_ms(29_900);
+    assert_eq!(asked(&mut w), 0);
+    w.pass_ms(200);
+    assert_eq!(asked(&mut w), 1, "after the pause");
+}
