@@ -547,7 +547,7 @@ fn announce_commits(
 fn watch(presence: &Arc<Presence>, registrar: &Registrar, roster: &Roster) {
     let there = presence.clone();
     // Nobody else sets these.
-    let _ = registrar.there.set(Box::new(move |who, is| there.registered(who, is)));
+    let _ = registrar.there.set(Box::new(move |who, phones| there.registered(who, phones)));
     let _ = roster.watched.set(presence.clone());
     let states = presence.clone();
     let _ = roster.state_of.set(Box::new(move |who| Some(states.state(who))));

@@ -119,10 +119,10 @@ pub enum Input {
         ticket: Ticket,
         refresh: Box<Refresh>,
     },
-    /// Somebody has phones that are registered, or no more.
+    /// Keys of somebody's contacts that can be reached now.
     Registered {
         who: Aor,
-        is: bool,
+        phones: Vec<Arc<str>>,
     },
     /// What `watcher` may see of `presentity` from now on.
     Standing {
@@ -332,7 +332,7 @@ impl Agent {
                 let answer = self.refresh(now, *refresh, out, events);
                 events.push(Event::Answer { ticket, answer });
             }
-            Input::Registered { who, is } => self.registered(now, who, is, out, events),
+            Input::Registered { who, phones } => self.registered(now, who, phones, out, events),
             Input::Standing { presentity, watcher, standing } => {
                 self.stand(now, &presentity, &watcher, standing, out, events);
             }

@@ -409,9 +409,9 @@ impl Presence {
 
     // ── what moves it ────────────────────────────────────────────────────────────────────────────────────
 
-    /// Somebody has phones now that can be reached, or has none any more.
-    pub fn registered(&self, who: &Aor, is: bool) {
-        (self.tell)(Input::Registered { who: who.clone(), is });
+    /// These of somebody's contacts can be reached now.
+    pub fn registered(&self, who: &Aor, phones: Vec<Arc<str>>) {
+        (self.tell)(Input::Registered { who: who.clone(), phones });
         if self.rooms.is_empty() {
             return;
         }

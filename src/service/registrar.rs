@@ -69,8 +69,8 @@ struct State {
     dead: HashSet<Arc<str>>,
 }
 
-/// Told who it is, and whether he has a phone that can be reached.
-pub type There = Box<dyn Fn(&Aor, bool) + Send + Sync>;
+/// Told who it is, and the keys of his contacts that can be reached.
+pub type There = Box<dyn Fn(&Aor, Vec<Arc<str>>) + Send + Sync>;
 
 pub struct Registrar {
     store: Store,
@@ -340,6 +340,13 @@ impl Registrar {
         state.bindings.iter().find(|binding| same_place(&binding.flow, flow)).map(Binding::device)
     }
 
+    /// The key of the contact of `who` that a request came from.
+    pub fn phone_at(&self, who: &Aor, flow: &Flow) -> Option<Arc<str>> {
+        let known = self.known(who)?;
+        let state = read(&known.state);
+        state.bindings.iter().find(|binding| same_place(&binding.flow, flow)).map(key_of)
+    }
+
     /// The display name that an account's phone registered with.
     pub fn name_of(&self, who: &Aor) -> Option<String> {
         let known = self.known(who)?;
@@ -462,13 +469,13 @@ impl Registrar {
     fn reach(&self, who: &Aor, fresh: &[Arc<str>]) -> Result<(), Fault> {
         let Some(known) = self.known(who) else { return Ok(()) };
         let _turn = self.turn(who);
-        let (id, contacts, is_there) = {
+        let (id, contacts, phones) = {
             let state = read(&known.state);
             let Some(id) = state.id else { return Ok(()) };
-            (id, self.contacts(who, &state), self.is_there(who, &state))
+            (id, self.contacts(who, &state), self.phones(who, &state))
         };
         if let Some(there) = self.there.get() {
-            there(who, is_there);
+            there(who, phones);
         }
         self.delivery.reach(id, contacts, fresh.to_vec())
     }
