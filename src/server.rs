@@ -359,7 +359,8 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
     let presence = {
         let (inboxes, runtime) = (inboxes.clone(), runtime.clone());
         let tell = Box::new(move |input| inboxes[shards].push(Mail::Presence(Box::new(input))));
-        Arc::new(Presence::new(focus.clone(), offline.clone(), roster.clone(), runtime, tell))
+        let lamps = config.presence.unsolicited_summary.then_some(ids);
+        Arc::new(Presence::new(focus.clone(), offline.clone(), roster.clone(), runtime, lamps, tell))
     };
     watch(&presence, &registrar, &roster);
     let timers = timers(&config);

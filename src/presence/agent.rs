@@ -7,6 +7,7 @@
 //! Never reads a clock, a socket or the store; never decides who may see whom.
 
 mod documents;
+mod lamps;
 mod notify;
 mod people;
 mod saved;
@@ -123,6 +124,11 @@ pub enum Input {
     Registered {
         who: Aor,
         phones: Vec<Arc<str>>,
+    },
+    /// The phones of somebody that are told of waiting messages without having asked: all of them, each by its key.
+    Lamps {
+        who: Aor,
+        phones: Vec<(Arc<str>, Flow, Dialog)>,
     },
     /// What `watcher` may see of `presentity` from now on.
     Standing {
@@ -333,6 +339,7 @@ impl Agent {
                 events.push(Event::Answer { ticket, answer });
             }
             Input::Registered { who, phones } => self.registered(now, who, phones, out, events),
+            Input::Lamps { who, phones } => self.lamps(now, &who, phones, out, events),
             Input::Standing { presentity, watcher, standing } => {
                 self.stand(now, &presentity, &watcher, standing, out, events);
             }

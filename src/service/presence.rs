@@ -16,6 +16,7 @@ use super::identity::Speaker;
 use super::offline::Offline;
 use super::registrar::Registrar;
 use super::roster::{Roster, Watched};
+use crate::chat::ids::Ids;
 use crate::presence::agent::{
     Answer, Entry, Event, Input, List, New, No, Person, Refresh, RoomNow, Save, Source, Target, Ticket, Told,
 };
@@ -83,6 +84,8 @@ pub struct Presence {
     pub roster: Arc<Roster>,
     pub runtime: tokio::runtime::Handle,
     tell: Tell,
+    /// `presence.unsolicited_summary`: names dialogs that nobody asked for.
+    lamps: Option<Ids>,
     tickets: Mutex<HashMap<Ticket, oneshot::Sender<Answer>>>,
     next: AtomicU64,
     /// Everybody who is not offline.
@@ -99,6 +102,7 @@ impl Presence {
         offline: Arc<Offline>,
         roster: Arc<Roster>,
         runtime: tokio::runtime::Handle,
+        lamps: Option<Ids>,
         tell: Tell,
     ) -> Presence {
         Presence {
@@ -109,6 +113,7 @@ impl Presence {
             roster,
             runtime,
             tell,
+            lamps,
             tickets: Mutex::default(),
             next: AtomicU64::new(1),
             states: DashMap::new(),
@@ -412,6 +417,11 @@ impl Presence {
     /// These of somebody's contacts can be reached now.
     pub fn registered(&self, who: &Aor, phones: Vec<Arc<str>>) {
         (self.tell)(Input::Registered { who: who.clone(), phones });
+        if let Some(ids) = &self.lamps {
+            let name = |key: &str| format!("{:016x}", ids.body(format!("{} {key}", who.key()).as_bytes()));
+            let phones = self.registrar.unasked(who, name);
+            (self.tell)(Input::Lamps { who: who.clone(), phones });
+        }
         if self.rooms.is_empty() {
             return;
         }

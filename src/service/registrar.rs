@@ -22,6 +22,7 @@ use crate::chat::phones::Takes;
 use crate::config::Config;
 use crate::refusal::{Fault, Refusal};
 use crate::registration::{self, Binding, Request, Rules};
+use crate::sip::dialog::Dialog;
 use crate::sip::uri::Uri;
 use crate::store::{Store, StoredBinding};
 use crate::types::{AccountId, Aor, ConnId, DeviceKey, Flow, Transport};
@@ -345,6 +346,24 @@ impl Registrar {
         let known = self.known(who)?;
         let state = read(&known.state);
         state.bindings.iter().find(|binding| same_place(&binding.flow, flow)).map(key_of)
+    }
+
+    /// The contacts of `who` that can be told something they have not asked for: key, flow, and a dialog that does not
+    /// exist. `name` makes a name of a key.
+    pub fn unasked(&self, who: &Aor, name: impl Fn(&str) -> String) -> Vec<(Arc<str>, Flow, Dialog)> {
+        let Some(known) = self.known(who) else { return Vec::new() };
+        let state = read(&known.state);
+        let keys = self.phones(who, &state);
+        let dialog = |binding: &Binding| {
+            let key = key_of(binding);
+            let dialog = Dialog::unasked(who, binding.request_uri(), &binding.path, &name(&key));
+            (key, binding.flow, dialog)
+        };
+        let newest = |key: &Arc<str>| {
+            let of_key = state.bindings.iter().filter(|binding| key_of(binding) == *key);
+            of_key.max_by_key(|binding| binding.updated_at)
+        };
+        keys.iter().filter_map(newest).map(dialog).collect()
     }
 
     /// The display name that an account's phone registered with.

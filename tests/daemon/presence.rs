@@ -397,3 +397,19 @@ fn k05_the_lamp_shows_what_waits() {
     bob.hears("are you there?");
     watch.hears("none waits", |said| said.text().contains("Text-Message: 0/1"));
 }
+
+#[test]
+fn phones_that_never_ask_are_told_what_waits_if_the_house_wants_it() {
+    let daemon =
+        Setup::new().set("presence.unsolicited_summary", "true").set("presence.throttle", "false").start();
+    let (alice, bob) = (daemon.udp("alice"), daemon.udp("bob"));
+    let hears = |what: &str, word: &'static str| bob.is_notified(what, body(word));
+    hears("nothing waits", "Messages-Waiting: no");
+    bob.unregister();
+    alice.expect(202, "bob", "are you there?");
+    bob.register();
+    bob.hears("are you there?");
+    let told = hears("it has been read", "Text-Message: 0/1");
+    assert_eq!((told.header("Event"), told.header("Subscription-State")), ("message-summary", "active"));
+    assert!(told.uri().starts_with("sip:bob@127.0.0.1:"), "{}", told.uri());
+}
