@@ -214,7 +214,7 @@ impl Presence {
                 let open = asked.package == Package::Presence && !room.private;
                 match open || room.hears(watcher) {
                     true => active(Target::Room),
-                    false => Ok(Err(Refusal::NOT_A_MEMBER)),
+                    false => Ok(Err(Refusal::MEMBERS_ONLY)),
                 }
             }
             (Package::Conference, None) => Ok(Err(Refusal::NO_SUCH_ROOM)),

@@ -363,7 +363,7 @@ fn k01_k03_k04_a_room_shows_itself_to_its_members() {
     let (alice, bob) = (daemon.udp("alice"), daemon.udp("bob"));
     alice.expect(202, "team", "#create");
     let eve = daemon.udp("eve");
-    assert_eq!(eve.ask(eve.subscribe_request("conference", "team", 600)).status(), 603);
+    assert_eq!(eve.ask(eve.subscribe_request("conference", "team", 600)).status(), 403);
     let outside = eve.watches(PRESENCE, "team");
     outside.hears("one is there", |said| said.text().contains("1 member, 1 here"));
     let watch = alice.watches("conference", "team");
