@@ -115,6 +115,9 @@ impl Agent {
         }
         for slot in std::mem::take(&mut self.changed) {
             let Some(subscription) = self.slot(slot) else { continue };
+            if subscription.lamp.is_some() {
+                continue;
+            }
             subscription.unsaved = 0;
             let (id, row) = (subscription.dialog.id.clone(), (subscription.expires_at, stored(subscription)));
             let key = self.key_of(&id) as i64;
@@ -204,6 +207,7 @@ impl Agent {
             ending: (stored.expires_at <= now.ms).then_some(Reason::Timeout),
             version: stored.version.wrapping_add(LAG),
             cseq: stored.cseq.saturating_add(LAG),
+            lamp: None,
             unsaved: 0,
             owed: true,
             full: true,

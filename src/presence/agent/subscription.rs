@@ -174,6 +174,8 @@ pub struct Subscription {
     /// Of the next document that counts.
     pub version: u32,
     pub cseq: u32,
+    /// It was not asked for: the key of the phone. Nothing of it is saved.
+    pub lamp: Option<Arc<str>>,
     /// NOTIFYs since its row was written.
     pub unsaved: u32,
     /// There may be something to tell.

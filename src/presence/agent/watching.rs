@@ -57,6 +57,7 @@ impl Agent {
             ending: (seconds == 0).then_some(Reason::Timeout),
             version: 0,
             cseq: 0,
+            lamp: None,
             unsaved: 0,
             owed: true,
             full: true,
@@ -67,6 +68,9 @@ impl Agent {
             flight: None,
             armed: None,
         };
+        if subscription.package == Package::Summary {
+            self.unlight(&subscription.address.clone(), &subscription.flow.clone());
+        }
         let slot = self.enter(subscription);
         self.changed.insert(slot);
         self.watcher_changed(now, slot, winfo::Cause::Subscribe, out, events);
@@ -100,7 +104,9 @@ impl Agent {
         if self.dialogs.get(&key) == Some(&slot) {
             self.dialogs.remove(&key);
         }
-        self.gone.push(key);
+        if subscription.lamp.is_none() {
+            self.gone.push(key);
+        }
         if let Some(count) = self.watchers.get_mut(&subscription.watcher) {
             *count -= 1;
             if *count == 0 {
@@ -151,7 +157,8 @@ impl Agent {
         let same = subscription.dialog.id == refresh.id
             && subscription.package == refresh.package
             && subscription.event_id == refresh.event_id
-            && subscription.watcher == refresh.watcher;
+            && subscription.watcher == refresh.watcher
+            && subscription.lamp.is_none();
         if !same || subscription.ending.is_some() {
             return NO;
         }
