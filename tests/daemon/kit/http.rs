@@ -45,6 +45,11 @@ impl Caller {
 
     /// The next answer; `None`: the door closed the connection without one.
     pub fn page(&mut self) -> Option<Page> {
+        self.answer(true)
+    }
+
+    /// The same; the answer to a HEAD tells a length and has no body (RFC 9110 §9.3.2).
+    fn answer(&mut self, has_body: bool) -> Option<Page> {
         let end = loop {
             if let Some(at) = self.waiting.windows(4).position(|four| four == b"\r\n\r\n") {
                 break at + 4;
@@ -59,7 +64,8 @@ impl Caller {
             .filter_map(|line| line.split_once(':'))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
             .collect();
-        let length = headers.iter().find(|(name, _)| name == "content-length");
+        let has_body = has_body && ![204, 304].contains(&status);
+        let length = headers.iter().find(|(name, _)| has_body && name == "content-length");
         let length: usize = length.map_or(0, |(_, value)| value.parse().expect("a length"));
         while self.waiting.len() < length {
             self.more()?;
@@ -103,7 +109,7 @@ impl Caller {
         }
         request.push_str("\r\n");
         assert!(self.send(request.as_bytes()) && self.send(body), "{method} {path} could not be sent");
-        self.page().unwrap_or_else(|| panic!("no answer to {method} {path} {headers:?}"))
+        self.answer(method != "HEAD").unwrap_or_else(|| panic!("no answer to {method} {path} {headers:?}"))
     }
 }
 

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{Path, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, Path, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use hyper::StatusCode;
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderMap,
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, EXPECT, HeaderMap,
     HeaderValue, IF_NONE_MATCH, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use tokio::time::timeout;
@@ -53,12 +53,20 @@ pub(super) fn routes<M: Management>(management: Arc<M>, gate: Gate, patience: Du
         .with_state(house)
 }
 
+/// Bytes of a body that are read although nobody wants them.
+const SKIPPED_MAX: usize = 64 * 1024;
+
 /// In and out: who may not is told so; what all answers have in common.
 async fn enter<M: Management>(State(house): Shared<M>, request: Request, next: Next) -> Response {
     let mut response = match house.gate.admits(request.method(), request.uri(), request.headers()) {
         Ok(()) => next.run(request).await,
         Err((status, why)) => {
             tracing::debug!(%status, why, "HTTP: refused");
+            // Who is still sending when we close may lose the answer: what is short is taken first. Who asks before
+            // he sends (RFC 9110 §10.1.1) need not send at all.
+            if !request.headers().contains_key(EXPECT) {
+                let _ = timeout(house.patience, to_bytes(request.into_body(), SKIPPED_MAX)).await;
+            }
             plain(status, why)
         }
     };
@@ -79,16 +87,17 @@ fn plain(status: StatusCode, text: &str) -> Response {
 }
 
 /// The whole body. An answer, if it is too long or too slow.
-async fn whole(request: Request, max: usize, patience: Duration) -> Result<Bytes, Response> {
+async fn whole(mut request: Request, max: usize, patience: Duration) -> Result<Bytes, Response> {
     let too_long = || plain(StatusCode::PAYLOAD_TOO_LARGE, &format!("at most {max} bytes"));
     let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if length.is_some_and(|length: u64| length > max as u64) {
         return Err(too_long());
     }
-    match timeout(patience, to_bytes(request.into_body(), max)).await {
+    DefaultBodyLimit::max(max).apply(&mut request);
+    match timeout(patience, Bytes::from_request(request, &())).await {
         Ok(Ok(body)) => Ok(body),
-        // Cut off, badly chunked, or more than was allowed: who has gone does not read this.
-        Ok(Err(_)) => Err(too_long()),
+        Ok(Err(why)) if why.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(too_long()),
+        Ok(Err(_)) => Err(plain(StatusCode::BAD_REQUEST, "the body is cut off or badly chunked")),
         Err(_) => Err(plain(StatusCode::REQUEST_TIMEOUT, "the body did not come in time")),
     }
 }
@@ -178,12 +187,28 @@ fn names(known: &HeaderValue, tag: &str) -> bool {
 }
 
 /// Whose picture is to be changed. A hash is nobody.
-fn owner(whose: &str, default_domain: &str) -> Result<Aor, Response> {
+fn owner(whose: &str, default_domain: &str) -> Result<Aor, NoOwner> {
     if is_sha1(whose) {
-        let allow = [(ALLOW, "GET, HEAD")];
-        return Err((StatusCode::METHOD_NOT_ALLOWED, allow, "a hash is looked at only\n").into_response());
+        return Err(NoOwner::Hash);
     }
-    address(whose, default_domain).ok_or_else(|| plain(StatusCode::BAD_REQUEST, NO_ADDRESS))
+    address(whose, default_domain).ok_or(NoOwner::NoAddress)
+}
+
+enum NoOwner {
+    Hash,
+    NoAddress,
+}
+
+impl IntoResponse for NoOwner {
+    fn into_response(self) -> Response {
+        match self {
+            NoOwner::Hash => {
+                let allow = [(ALLOW, "GET, HEAD")];
+                (StatusCode::METHOD_NOT_ALLOWED, allow, "a hash is looked at only\n").into_response()
+            }
+            NoOwner::NoAddress => plain(StatusCode::BAD_REQUEST, NO_ADDRESS),
+        }
+    }
 }
 
 async fn set_picture<M: Management>(
@@ -191,13 +216,13 @@ async fn set_picture<M: Management>(
     Path(whose): Path<String>,
     request: Request,
 ) -> Response {
-    let who = match owner(&whose, &house.management.default_domain()) {
-        Ok(who) => who,
-        Err(response) => return response,
-    };
     let data = match whole(request, AVATAR_MAX, house.patience).await {
         Ok(data) => data,
         Err(response) => return response,
+    };
+    let who = match owner(&whose, &house.management.default_domain()) {
+        Ok(who) => who,
+        Err(no) => return no.into_response(),
     };
     if media(&data).is_none() {
         return plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected a PNG, JPEG, GIF or WebP");
@@ -211,7 +236,7 @@ async fn set_picture<M: Management>(
 async fn remove_picture<M: Management>(State(house): Shared<M>, Path(whose): Path<String>) -> Response {
     let who = match owner(&whose, &house.management.default_domain()) {
         Ok(who) => who,
-        Err(response) => return response,
+        Err(no) => return no.into_response(),
     };
     match house.management.avatar_remove(who).await {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
