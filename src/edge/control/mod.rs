@@ -5,6 +5,8 @@
 
 mod deeds;
 mod frame;
+mod ordered;
+pub mod peers;
 mod perform;
 mod rosters;
 pub mod rpc;
