@@ -6,6 +6,8 @@
 mod deeds;
 mod frame;
 mod http;
+mod ordered;
+pub mod peers;
 mod perform;
 mod rosters;
 pub mod rpc;

@@ -1,5 +1,7 @@
 //! The engine and the socket, over a management that keeps its accounts in a list.
 
+mod peers;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener as StdListener, UnixStream};
@@ -168,6 +170,9 @@ impl Management for Fake {
         Ok(vec![self.room_show(Aor::new("team", "example.org").unwrap()).await?])
     }
     async fn room_show(&self, room: Aor) -> Result<RoomInfo, Denied> {
+        if room.user() != "team" && room.user() != "bob" {
+            return Err(Denied::NotFound(format!("no room {room}")));
+        }
         Ok(RoomInfo {
             room: room.to_string(),
             title: String::new(),
