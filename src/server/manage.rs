@@ -292,6 +292,7 @@ impl Management for Server {
         let watching = *self.watching.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let stats = [
             ("active_rooms", self.store.active_rooms()),
+            ("members", self.store.listed_members()),
             ("contacts", self.registrar.count() as u64),
             ("connections", self.streams.count() as u64),
             ("outboxes", outboxes),

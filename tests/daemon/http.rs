@@ -146,7 +146,7 @@ fn metrics_show_every_statistic_and_how_long_things_took() {
         assert!(Instant::now() < deadline, "{text}");
     };
     assert!(page.contains("\nimcd_rooms 1\n") && page.contains("\nimcd_contacts 2\n"), "{page}");
-    assert!(page.contains("\nimcd_ready 1\n"), "{page}");
+    assert!(page.contains("\nimcd_ready 1\n") && page.contains("\nimcd_members 2\n"), "{page}");
     // A new statistic needs its line in the table of metrics; four gauges and two histograms are not among them.
     assert_eq!(page.matches("# TYPE imcd_").count(), count + 6, "{page}");
     let value = |metric: &str| -> f64 {
