@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::chat::room;
 use crate::kit::http::{Caller, Page, ask};
@@ -332,6 +332,12 @@ fn who_is_slow_is_cut_off_and_keeps_nobody_from_chatting() {
     let (daemon, door) = open();
     let (alice, bob) = (daemon.udp("alice"), daemon.udp("bob"));
     room("team", &alice, &[&bob]);
+    // Who asks and asks and takes no answer is not heard further than fits into his window.
+    let mut deaf = Caller::new(door);
+    deaf.stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+    let many = b"POST /rpc HTTP/1.1\r\nHost: localhost\r\nContent-Length: 41\r\n\r\n{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"which\"}".repeat(1000);
+    let taken = (0..1000).take_while(|_| deaf.send(&many)).count();
+    assert!(taken < 1000, "a hundred megabytes were taken of somebody who reads nothing");
     let beginnings: [&[u8]; 4] = [
         b"",
         b"GET /healthz HTTP/1.1\r\nHost: loc",
