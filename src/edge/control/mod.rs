@@ -6,6 +6,7 @@
 mod deeds;
 mod frame;
 mod perform;
+mod rooms;
 mod rosters;
 pub mod rpc;
 mod socket;
@@ -13,9 +14,10 @@ pub mod table;
 mod values;
 
 pub use deeds::{
-    AccountInfo, BlockedInfo, Denied, LetterInfo, Management, MemberInfo, RemovedInfo, RoomInfo, SettingInfo,
-    Stat, Status,
+    AccountInfo, BindingInfo, BlockedInfo, BroadcastInfo, Denied, LetterInfo, Management, ReloadInfo,
+    RemovedInfo, SettingInfo, Stat, Status,
 };
+pub use rooms::{MemberInfo, RoomInfo, Rooms, SaidInfo};
 pub use rosters::{AvatarInfo, BuddyInfo, PairInfo, PresenceInfo, Rosters};
 pub use socket::{ControlSocket, SocketLimits};
 
