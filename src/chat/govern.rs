@@ -19,7 +19,10 @@ pub const TITLE_MAX: usize = 64;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Order {
     /// Without an owner nobody but the administrator changes it.
-    Create { owner: Option<Aor>, private: bool },
+    Create {
+        owner: Option<Aor>,
+        private: bool,
+    },
     Destroy,
     /// Without asking the user, be he invited or not. Of an owner the room had before, an admin.
     Add(Aor, Role),
@@ -205,10 +208,8 @@ impl Case<'_> {
         let text = self.ctx.voice(&self.room.address).removed_you();
         let told = mailbox(self.ctx, &self.room.address, member.who.clone(), text);
         let gone = match member.role() {
-            Role::Invited => give_up_invitation(self.room, user, self.ctx).map(|_| Decision {
-                changes: vec![drop_of(member, false)],
-                ..yes()
-            }),
+            Role::Invited => give_up_invitation(self.room, user, self.ctx)
+                .map(|_| Decision { changes: vec![drop_of(member, false)], ..yes() }),
             _ => depart(self.room, user, self.ctx).map(|(decision, _)| decision),
         };
         let mut decision = gone.unwrap_or_else(yes);
@@ -223,7 +224,9 @@ impl Case<'_> {
             now if now == role => return Ok(yes()),
             Role::Invited => return Err(Undone::Refused(format!("{who} is only invited; add him first"))),
             Role::Owner => {
-                return Err(Undone::Refused(format!("{who} is the owner; make somebody else the owner instead")));
+                return Err(Undone::Refused(format!(
+                    "{who} is the owner; make somebody else the owner instead"
+                )));
             }
             Role::Admin | Role::Member => {}
         }
@@ -310,12 +313,7 @@ mod tests {
         );
         assert_eq!(
             roles(&room),
-            [
-                ("alice", Role::Admin),
-                ("bob", Role::Member),
-                ("carol", Role::Invited),
-                ("dave", Role::Owner)
-            ]
+            [("alice", Role::Admin), ("bob", Role::Member), ("carol", Role::Invited), ("dave", Role::Owner)]
         );
         let full = Undone::Refused("the room is full: it may have 4 members".into());
         assert_eq!(order(&mut room, Order::Add(aor("erin"), Role::Member)), Err(full));

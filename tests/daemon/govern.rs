@@ -52,7 +52,10 @@ fn a_room_is_made_run_and_destroyed_by_management() {
     }
     let said = done(&daemon, &["room", "history", "team"]);
     let said = said.as_array().unwrap();
-    assert_eq!((said.len(), &said[0]["user"], &said[0]["text"]), (1, &json!("alice@example.org"), &json!("hello")));
+    assert_eq!(
+        (said.len(), &said[0]["user"], &said[0]["text"]),
+        (1, &json!("alice@example.org"), &json!("hello"))
+    );
 
     // It is on disk.
     daemon.kill_and_restart();
@@ -90,7 +93,11 @@ fn what_cannot_be_is_refused_in_words_and_changes_nothing() {
         (&["room", "create", "den@example.net"], 1, "imcctl: the domain example.net is not served here"),
         (&["room", "destroy", "den"], 1, "imcctl: no room den@example.org"),
         (&["room", "set", "team", "colour", "red"], 1, "imcctl: no such setting; it can be title or private"),
-        (&["member", "add", "team", "alice"], 1, "imcctl: alice@example.org is a member of team@example.org already"),
+        (
+            &["member", "add", "team", "alice"],
+            1,
+            "imcctl: alice@example.org is a member of team@example.org already",
+        ),
         (&["member", "add", "team", "team"], 1, "imcctl: no user team@example.org"),
         (
             &["member", "add", "team", "eve@far.example"],
@@ -105,12 +112,19 @@ fn what_cannot_be_is_refused_in_words_and_changes_nothing() {
         (&["member", "remove", "team", "bob"], 1, "imcctl: bob@example.org is no member of team@example.org"),
         (&["binding", "drop", "alice", "sip:x@y"], 1, "imcctl: alice@example.org has no contact sip:x@y"),
         (&["log", "level", "loud"], 1, "imcctl: no such level; it can be error, warn, info, debug or trace"),
-        (&["server", "backup", "/nowhere/imcd.bak"], 1, "imcctl: /nowhere/imcd.bak: No such file or directory (os error 2)"),
+        (
+            &["server", "backup", "/nowhere/imcd.bak"],
+            1,
+            "imcctl: /nowhere/imcd.bak: No such file or directory (os error 2)",
+        ),
     ] {
         assert_eq!(refused(&daemon, args), (Some(code), words.to_owned()), "{args:?}");
     }
     assert_eq!(refused(&daemon, &["member", "role", "team", "alice", "king"]).0, Some(2));
-    assert_eq!(done(&daemon, &["members", "team"]), json!([{ "user": "alice@example.org", "role": "owner" }]));
+    assert_eq!(
+        done(&daemon, &["members", "team"]),
+        json!([{ "user": "alice@example.org", "role": "owner" }])
+    );
 }
 
 #[test]
@@ -121,7 +135,8 @@ fn phones_are_listed_and_dropped_until_they_register_again() {
     }
     let (alice, bob) = (daemon.udp("alice"), daemon.tcp("bob"));
     let list = done(&daemon, &["bindings"]);
-    let transports: Vec<_> = list.as_array().unwrap().iter().map(|b| (&b["account"], &b["transport"])).collect();
+    let transports: Vec<_> =
+        list.as_array().unwrap().iter().map(|b| (&b["account"], &b["transport"])).collect();
     assert_eq!(
         transports,
         [(&json!("alice@example.org"), &json!("udp")), (&json!("bob@example.org"), &json!("tcp"))]
@@ -151,7 +166,10 @@ fn a_broadcast_reaches_everybody_or_those_who_are_named() {
     for phone in [&alice, &bob] {
         assert_eq!(phone.hears("good morning").sender_user(), "chat-manager");
     }
-    let said = done(&daemon, &["message", "broadcast", "alice", "just you", "bob", "zoe", "team", "eve@far.example"]);
+    let said = done(
+        &daemon,
+        &["message", "broadcast", "alice", "just you", "bob", "zoe", "team", "eve@far.example"],
+    );
     assert_eq!(said["sent"], 2);
     assert_eq!(said["refused"].as_array().unwrap().len(), 2, "{said}");
     bob.hears("just you");
@@ -168,7 +186,7 @@ fn the_daemon_is_reloaded_backed_up_and_made_talkative_while_it_runs() {
     room("team", &alice, &[&bob]);
     assert_eq!(done(&daemon, &["reload"]), json!({ "warnings": [], "needs_restart": [] }));
     daemon.logs("configuration reloaded");
-    assert_eq!(done(&daemon, &["log", "level"])["level"], "debug");
+    assert_eq!(done(&daemon, &["log", "level"])["level"], "info");
     assert_eq!(done(&daemon, &["log", "level", "warn"])["level"], "warn");
     let file = daemon.dir().join("copy.db");
     let copied = done(&daemon, &["backup", &file.display().to_string()]);

@@ -22,6 +22,7 @@ mod fsync;
 mod fuzz;
 mod govern;
 mod hostile;
+mod http;
 mod ipv6;
 mod kill;
 mod lists;

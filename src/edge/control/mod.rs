@@ -5,6 +5,9 @@
 
 mod deeds;
 mod frame;
+mod http;
+mod ordered;
+pub mod peers;
 mod perform;
 mod rooms;
 mod rosters;
@@ -15,8 +18,9 @@ mod values;
 
 pub use deeds::{
     AccountInfo, BindingInfo, BlockedInfo, BroadcastInfo, Denied, LetterInfo, Management, ReloadInfo,
-    RemovedInfo, SettingInfo, Stat, Status,
+    RemovedInfo, SettingInfo, Stat, Status, Vitals,
 };
+pub use http::{Gate, HttpDoor, HttpLimits, HttpServing};
 pub use rooms::{MemberInfo, RoomInfo, Rooms, SaidInfo};
 pub use rosters::{AvatarInfo, BuddyInfo, PairInfo, PresenceInfo, Rosters};
 pub use socket::{ControlSocket, SocketLimits};

@@ -69,11 +69,8 @@ pub trait Rooms: Send + Sync + 'static {
     /// The room itself says it.
     fn room_post(&self, room: Aor, text: String) -> impl Future<Output = Result<(), Denied>> + Send;
     /// The last `n` posts, oldest first.
-    fn room_history(
-        &self,
-        room: Aor,
-        n: usize,
-    ) -> impl Future<Output = Result<Vec<SaidInfo>, Denied>> + Send;
+    fn room_history(&self, room: Aor, n: usize)
+    -> impl Future<Output = Result<Vec<SaidInfo>, Denied>> + Send;
     /// In the order of `#members`: owner first, then newest first; the invited last.
     fn member_list(&self, room: Aor) -> impl Future<Output = Result<Vec<MemberInfo>, Denied>> + Send;
     /// Without asking him. `role`: as in [`MemberInfo`].
