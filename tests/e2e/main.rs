@@ -13,5 +13,6 @@ mod kamailio;
 mod kit;
 mod offline;
 mod opensips;
+mod presence;
 mod restart;
 mod rooms;
