@@ -37,7 +37,8 @@ use rusqlite::OptionalExtension;
 
 use crate::refusal::Fault;
 use crate::types::{
-    Accepted, AccountId, Announcement, Answer, Aor, Commit, Committed, ConvId, DeviceKey, Origin, Seq, UnixMs,
+    Accepted, AccountId, Announcement, Answer, Aor, Commit, Committed, ConvId, DeviceKey, Origin, Seq,
+    Spread, UnixMs,
 };
 
 pub use accounts::{Account, Credentials, StoredBinding, View};
@@ -117,6 +118,8 @@ struct Shared {
     trimmer: Mutex<trim::Walk>,
     /// Jobs on their way to the writer.
     queued: AtomicUsize,
+    /// How long batches took.
+    took: Mutex<Spread>,
 }
 
 /// Positions that are not on disk yet.
@@ -206,6 +209,7 @@ impl Store {
             full: AtomicBool::new(false),
             trimmer: Mutex::default(),
             queued: AtomicUsize::new(0),
+            took: Mutex::default(),
             options,
         });
         let writer = writer::Writer::start(shared.clone(), conn)?;
@@ -243,6 +247,16 @@ impl Store {
                 })
                 .optional()
         })
+    }
+
+    /// How long groups of writes took to be durable.
+    pub fn took(&self) -> Spread {
+        *self.0.shared.took.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes on their way to the disk.
+    pub fn queued(&self) -> usize {
+        self.0.shared.queued.load(Ordering::Relaxed)
     }
 
     /// The highest committed seq.
