@@ -110,6 +110,8 @@ struct Shared {
     heads: DashMap<ConvId, Seq>,
     head: AtomicI64,
     active_rooms: AtomicI64,
+    /// Members that the rooms list.
+    listed: AtomicI64,
     positions: Mutex<Positions>,
     on_commit: RwLock<Option<Arc<OnCommit>>>,
     healthy: AtomicBool,
@@ -194,7 +196,10 @@ impl Store {
         pages::load_heads(&conn, &heads).map_err(sqlite::fault)?;
         let head = schema::head(&conn).map_err(sqlite::fault)?;
         let sql = rooms::Statements::new(&tables);
-        let active: i64 = conn.query_row(&sql.count_rooms, [], |row| row.get(0)).map_err(sqlite::fault)?;
+        let count = |sql: &str| -> Result<i64, Fault> {
+            conn.query_row(sql, [], |row| row.get(0)).map_err(sqlite::fault)
+        };
+        let (active, listed) = (count(&sql.count_rooms)?, count(&sql.count_members)?);
         let shared = Arc::new(Shared {
             sql,
             readers,
@@ -203,6 +208,7 @@ impl Store {
             heads,
             head: AtomicI64::new(head),
             active_rooms: AtomicI64::new(active),
+            listed: AtomicI64::new(listed),
             positions: Mutex::default(),
             on_commit: RwLock::new(None),
             healthy: AtomicBool::new(true),
@@ -330,12 +336,9 @@ impl Store {
         }
     }
 
-    /// Copies the database into `file`, which must not exist, as it is at one moment. Takes no lock that a writer
+    /// Copies the database into `file`, which must be empty or not there, as it is at one moment. Takes no lock that a writer
     /// would wait for; blocks the caller.
     pub fn backup(&self, file: &std::path::Path) -> Result<(), Fault> {
-        if file.exists() {
-            return Err(Fault::Internal(format!("{} exists already", file.display())));
-        }
         let file = file.to_string_lossy().into_owned();
         self.0.shared.readers.ask(|conn| conn.execute("VACUUM INTO ?1", [file]).map(drop))
     }

@@ -39,11 +39,13 @@ pub struct RoomLine {
 /// Statements on the peers' tables, with their names put in once.
 pub(super) struct Statements {
     pub(super) count_rooms: String,
+    pub(super) count_members: String,
     find_room: String,
     members: String,
     list: String,
     listed_in: String,
     pub(super) insert_room: String,
+    pub(super) flag_room: String,
     pub(super) delete_room: String,
     pub(super) insert_member: String,
     pub(super) find_member: String,
@@ -57,6 +59,7 @@ impl Statements {
     pub(super) fn new(tables: &Tables) -> Statements {
         Statements {
             count_rooms: tables.fill("SELECT count(*) FROM {rooms}"),
+            count_members: tables.fill("SELECT count(*) FROM {members}"),
             find_room: tables.fill(
                 "SELECT r.name, r.domain, r.flag, r.conversation, c.title, c.version
                  FROM {rooms} r JOIN conversation c ON c.id = r.conversation
@@ -85,6 +88,7 @@ impl Statements {
                 .fill("SELECT id, room FROM {members} WHERE account = ?1 AND id > ?2 ORDER BY id LIMIT ?3"),
             insert_room: tables
                 .fill("INSERT INTO {rooms} (name, domain, flag, conversation) VALUES (?1, ?2, ?3, ?4)"),
+            flag_room: tables.fill("UPDATE {rooms} SET flag = (flag & ~?3) | ?2 WHERE conversation = ?1"),
             delete_room: tables.fill("DELETE FROM {rooms} WHERE conversation = ?1"),
             insert_member: tables.fill(
                 "INSERT INTO {members} (username, domain, room, flag, account, inviter, invited_at)
@@ -236,6 +240,11 @@ impl Store {
     /// Rooms there are.
     pub fn active_rooms(&self) -> u64 {
         self.0.shared.active_rooms.load(Ordering::Relaxed).max(0) as u64
+    }
+
+    /// Members that all rooms list together, the invited too.
+    pub fn listed_members(&self) -> u64 {
+        self.0.shared.listed.load(Ordering::Relaxed).max(0) as u64
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::chat::room;
 use crate::kit::http::{Caller, Page, ask};
@@ -49,6 +49,81 @@ fn json_rpc_over_http_is_that_of_the_socket() {
     }
 }
 
+/// The bytes of the peers' own doors, `imc.md` §3.4 and §3.5.
+#[test]
+fn clients_of_the_peers_are_answered_as_they_are_used_to() {
+    let (daemon, door) = open();
+    let (alice, bob) = (daemon.udp("alice"), daemon.udp("bob"));
+    room("team", &alice, &[&bob]);
+    let post = |path: &str, document: &str| {
+        let page = ask(door, "POST", path, &["Content-Type: application/json"], document.as_bytes());
+        assert_eq!((page.status, page.header("content-type")), (200, Some("application/json")), "{page:?}");
+        page.text()
+    };
+    for (asked, said) in [
+        (
+            r#""method": "imc_list_rooms", "params": {}"#,
+            r#""result":{"ROOMS":[{"URI":"sip:team@example.org","MEMBERS":2,"OWNER":"sip:alice@example.org"}]}"#,
+        ),
+        (
+            r#""method": "imc_list_members", "params": ["sip:team@example.org"]"#,
+            r#""result":{"ROOM":"sip:team@example.org","MEMBERS":["sip:alice@example.org","sip:bob@example.org"],"NO_MEMBERS":2}"#,
+        ),
+        (
+            r#""method": "imc:list_members", "params": {"room": "sip:none@example.org"}"#,
+            r#""error":{"code":404,"message":"no such room"}"#,
+        ),
+        (
+            r#""method": "get_statistics", "params": {"statistics": ["imc:active_rooms"]}"#,
+            r#""result":{"imc:active_rooms":1}"#,
+        ),
+        (
+            r#""method": "imc_list_chairs", "params": {}"#,
+            r#""error":{"code":-32601,"message":"Method not found"}"#,
+        ),
+    ] {
+        let said = format!(r#"{{"jsonrpc":"2.0",{said},"id":"12345"}}"#);
+        assert_eq!(post("/mi", &format!(r#"{{"jsonrpc": "2.0", "id": "12345", {asked}}}"#)), said, "{asked}");
+    }
+    for (asked, said) in [
+        (
+            r#""method": "imc.list_rooms""#,
+            "\"result\":\t[{\n\t\t\t\"room\":\t\"sip:team@example.org\",\n\t\t\t\"members\":\t2,\n\t\t\t\"owner\":\t\"sip:alice@example.org\"\n\t\t}]",
+        ),
+        (
+            r#""method": "imc.list_members", "params": ["sip:team@example.org"]"#,
+            "\"result\":\t{\n\t\t\"room\":\t\"sip:team@example.org\",\n\t\t\"members\":\t[\"sip:alice@example.org\", \"sip:bob@example.org\"],\n\t\t\"count\":\t2\n\t}",
+        ),
+        (
+            r#""method": "imc.list_members", "params": ["sip:none@example.org"]"#,
+            "\"error\":\t{\n\t\t\"code\":\t500,\n\t\t\"message\":\t\"Room not found\"\n\t}",
+        ),
+        (
+            r#""method": "stats.get_statistics", "params": ["imc:"]"#,
+            "\"result\":\t[\"imc:active_rooms = 1\"]",
+        ),
+    ] {
+        let said = format!("{{\n\t\"jsonrpc\":\t\"2.0\",\n\t{said},\n\t\"id\":\t7\n}}");
+        assert_eq!(post("/RPC", &format!(r#"{{"jsonrpc": "2.0", {asked}, "id": 7}}"#)), said, "{asked}");
+    }
+    // What OpenSIPS does not answer it accepts; Kamailio answers everything.
+    let quiet = r#"{"jsonrpc":"2.0","method":"account.add","params":["carol","pw"]}"#;
+    let accepted = ask(door, "POST", "/mi", &[], quiet.as_bytes());
+    assert_eq!((accepted.status, accepted.body.len()), (202, 0));
+    assert!(post("/RPC", quiet).contains("403"), "carol is there already");
+    for path in ["/mi", "/RPC"] {
+        assert_eq!(ask(door, "POST", path, &[], b"").status, 400, "{path}");
+        assert_eq!(ask(door, "GET", path, &[], b"").status, 405, "{path}");
+        assert!(post(path, "{").contains("-32700"), "{path}");
+        let evil = ask(door, "POST", path, &["Host: evil.example"], quiet.as_bytes());
+        assert_eq!(evil.status, 421, "{path}");
+    }
+    // Who knows both names and batches asks there.
+    let ours = r#"[{"jsonrpc":"2.0","id":1,"method":"imc_list_rooms"}]"#;
+    let page = ask(door, "POST", "/rpc", &[], ours.as_bytes());
+    assert!(page.text().contains(r#""URI":"sip:team@example.org""#), "{page:?}");
+}
+
 #[test]
 fn metrics_show_every_statistic_and_how_long_things_took() {
     let (daemon, door) = open();
@@ -71,7 +146,7 @@ fn metrics_show_every_statistic_and_how_long_things_took() {
         assert!(Instant::now() < deadline, "{text}");
     };
     assert!(page.contains("\nimcd_rooms 1\n") && page.contains("\nimcd_contacts 2\n"), "{page}");
-    assert!(page.contains("\nimcd_ready 1\n"), "{page}");
+    assert!(page.contains("\nimcd_ready 1\n") && page.contains("\nimcd_members 2\n"), "{page}");
     // A new statistic needs its line in the table of metrics; four gauges and two histograms are not among them.
     assert_eq!(page.matches("# TYPE imcd_").count(), count + 6, "{page}");
     let value = |metric: &str| -> f64 {
@@ -257,6 +332,12 @@ fn who_is_slow_is_cut_off_and_keeps_nobody_from_chatting() {
     let (daemon, door) = open();
     let (alice, bob) = (daemon.udp("alice"), daemon.udp("bob"));
     room("team", &alice, &[&bob]);
+    // Who asks and asks and takes no answer is not heard further than fits into his window.
+    let mut deaf = Caller::new(door);
+    deaf.stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+    let many = b"POST /rpc HTTP/1.1\r\nHost: localhost\r\nContent-Length: 41\r\n\r\n{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"which\"}".repeat(1000);
+    let taken = (0..1000).take_while(|_| deaf.send(&many)).count();
+    assert!(taken < 1000, "a hundred megabytes were taken of somebody who reads nothing");
     let beginnings: [&[u8]; 4] = [
         b"",
         b"GET /healthz HTTP/1.1\r\nHost: loc",

@@ -13,6 +13,7 @@ mod kamailio;
 mod kit;
 mod offline;
 mod opensips;
+mod opensips_cli;
 mod presence;
 mod restart;
 mod rooms;

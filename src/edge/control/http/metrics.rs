@@ -15,6 +15,11 @@ pub(super) const MEDIA: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// A counter's name ends in `_total`, all others are gauges: statistic, metric, meaning.
 const METRICS: &[(&str, &str, &str)] = &[
     ("active_rooms", "imcd_rooms", "Rooms that exist."),
+    (
+        "members",
+        "imcd_members",
+        "Members that the rooms list, the invited too; who is in two rooms counts twice.",
+    ),
     ("contacts", "imcd_contacts", "Contacts that are registered."),
     ("connections", "imcd_connections", "Open SIP stream connections."),
     ("outboxes", "imcd_outboxes", "Devices and routes that something can be sent to now."),

@@ -23,6 +23,7 @@ use super::gate::{Gate, is_sha1};
 use super::metrics;
 use crate::edge::control::deeds::{Denied, Management};
 use crate::edge::control::frame::MAX_DOCUMENT;
+use crate::edge::control::peers::{self, Peer};
 use crate::edge::control::rpc;
 use crate::edge::control::table::Right;
 use crate::edge::control::values::address;
@@ -44,6 +45,8 @@ pub(super) fn routes<M: Management>(management: Arc<M>, gate: Gate, patience: Du
     let house = Arc::new(House { management, gate, patience });
     Router::new()
         .route("/rpc", post(json_rpc::<M>))
+        .route("/mi", post(|house: Shared<M>, request| as_peer(house, Peer::OpenSips, request)))
+        .route("/RPC", post(|house: Shared<M>, request| as_peer(house, Peer::Kamailio, request)))
         .route("/metrics", get(prometheus::<M>))
         .route("/healthz", get(|| async { plain(StatusCode::OK, "ok") }))
         .route("/readyz", get(ready::<M>))
@@ -114,6 +117,22 @@ async fn json_rpc<M: Management>(State(house): Shared<M>, request: Request) -> R
     match rpc::answer(&*house.management, Right::Manage, &body).await {
         Some(document) => json(StatusCode::OK, document),
         None => StatusCode::NO_CONTENT.into_response(),
+    }
+}
+
+/// As the HTTP door of `peer` answers: OpenSIPS's `mi_http`, Kamailio's `jsonrpcs` behind `xhttp`.
+async fn as_peer<M: Management>(State(house): Shared<M>, peer: Peer, request: Request) -> Response {
+    let body = match whole(request, MAX_DOCUMENT, house.patience).await {
+        Ok(body) => body,
+        Err(response) => return response,
+    };
+    if body.is_empty() {
+        return plain(StatusCode::BAD_REQUEST, "a JSON-RPC document is expected");
+    }
+    match peers::answer(&*house.management, Right::Manage, peer, &body).await {
+        Some(document) => json(StatusCode::OK, document),
+        // Of them, OpenSIPS alone does not answer a notification; its words for that are these.
+        None => StatusCode::ACCEPTED.into_response(),
     }
 }
 
