@@ -132,6 +132,8 @@ impl Management for Server {
         let concerned = self.focus.roster.concerned(&account)?;
         let was = self.store.remove_account(&account).await?;
         if was {
+            // First, so that watchers hear why.
+            self.presence.gone(&account);
             self.focus.roster.ended(&account, &concerned);
         }
         let rooms = self.focus.leave_all(&account).await?;

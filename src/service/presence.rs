@@ -5,7 +5,8 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use dashmap::DashMap;
 use tokio::sync::oneshot;
@@ -34,6 +35,8 @@ use crate::types::{
 
 /// Names the whole roster as a list: `alice+buddies`; another word names one of its groups.
 const WHOLE: &str = "buddies";
+/// The agent answers at once; longer than this nobody waits (RFC 4320 §4.2).
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How the agent is told something. Returns at once.
 pub type Tell = Box<dyn Fn(Input) + Send + Sync>;
@@ -69,12 +72,6 @@ pub struct Again {
     pub list: Option<Vec<lists::Entry>>,
 }
 
-/// What a subscription became: the agent's answer, and whether it is one to a list.
-pub struct Begun {
-    pub answer: Answer,
-    pub is_list: bool,
-}
-
 pub struct Presence {
     pub store: Store,
     pub focus: Arc<Focus>,
@@ -85,6 +82,9 @@ pub struct Presence {
     tell: Tell,
     tickets: Mutex<HashMap<Ticket, oneshot::Sender<Answer>>>,
     next: AtomicU64,
+    /// How often it was decided who may see whom; held while what is true is read and told, so that the agent hears it
+    /// in the order in which it became true.
+    decisions: Mutex<u64>,
     /// Everybody who is not offline.
     states: DashMap<Aor, State>,
     /// Conversations of rooms and mailboxes that were asked for.
@@ -111,6 +111,7 @@ impl Presence {
             tell,
             tickets: Mutex::default(),
             next: AtomicU64::new(1),
+            decisions: Mutex::new(0),
             states: DashMap::new(),
             rooms: DashMap::new(),
             mails: DashMap::new(),
@@ -124,12 +125,25 @@ impl Presence {
     }
 
     async fn ask(&self, input: impl FnOnce(Ticket) -> Input) -> Answer {
-        let ticket = self.next.fetch_add(1, Ordering::Relaxed);
         let (tell, hear) = oneshot::channel();
-        self.tickets.lock().unwrap_or_else(PoisonError::into_inner).insert(ticket, tell);
+        let ticket = self.next.fetch_add(1, Ordering::Relaxed);
+        self.tickets().insert(ticket, tell);
+        // Whoever stops waiting, for whatever reason, leaves nothing behind.
+        let _end = End { presence: self, ticket };
         (self.tell)(input(ticket));
         // An agent that has gone takes nobody any more.
-        hear.await.unwrap_or(Answer::No(No::Full))
+        match tokio::time::timeout(PATIENCE, hear).await {
+            Ok(Ok(answer)) => answer,
+            _ => Answer::No(No::Full),
+        }
+    }
+
+    fn tickets(&self) -> MutexGuard<'_, HashMap<Ticket, oneshot::Sender<Answer>>> {
+        self.tickets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn decisions(&self) -> MutexGuard<'_, u64> {
+        self.decisions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     // ── requests ─────────────────────────────────────────────────────────────────────────────────────────
@@ -151,45 +165,79 @@ impl Presence {
         self.ask(|ticket| Input::Publish { ticket, who, put }).await
     }
 
-    pub async fn subscribe(&self, asked: Asked) -> Result<Result<Begun, Refusal>, Fault> {
+    pub async fn subscribe(&self, asked: Asked) -> Result<Result<Answer, Refusal>, Fault> {
+        let before = *self.decisions();
         let (target, standing, address) = match self.target(&asked).await? {
             Ok(target) => target,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let is_list = matches!(target, Target::List(_));
+        let watcher = asked.speaker.aor;
+        let judged: Vec<(Aor, Standing)> = match &target {
+            Target::Person if asked.package != Package::Summary => vec![(address.clone(), standing)],
+            Target::Person | Target::Room => Vec::new(),
+            Target::List(list) => judged(list.entries.iter().map(|listed| &listed.entry)),
+        };
         let new = New {
             dialog: asked.dialog,
             flow: asked.flow,
             package: asked.package,
             event_id: asked.event_id,
-            watcher: asked.speaker.aor,
+            watcher: watcher.clone(),
             address,
             target,
             standing,
             expires: asked.expires,
         };
         let answer = self.ask(|ticket| Input::Subscribe { ticket, new: Box::new(new) }).await;
-        Ok(Ok(Begun { answer, is_list }))
+        self.judge_anew(before, &watcher, &judged)?;
+        Ok(Ok(answer))
     }
 
-    pub async fn refresh(&self, again: Again) -> Result<Begun, Fault> {
-        let is_list = again.list.is_some();
+    pub async fn refresh(&self, again: Again) -> Result<Answer, Fault> {
+        let before = *self.decisions();
+        let watcher = again.speaker.aor;
         let entries = match again.list {
-            Some(list) => Some(self.entries(&again.speaker.aor, &list).await?),
+            Some(list) => Some(self.entries(&watcher, &list).await?),
             None => None,
         };
+        let judged = judged(entries.iter().flatten());
         let refresh = Refresh {
             id: again.id,
             update: again.update,
             flow: again.flow,
             package: again.package,
             event_id: again.event_id,
-            watcher: again.speaker.aor,
+            watcher: watcher.clone(),
             expires: again.expires,
             entries,
         };
         let answer = self.ask(|ticket| Input::Refresh { ticket, refresh: Box::new(refresh) }).await;
-        Ok(Begun { answer, is_list })
+        self.judge_anew(before, &watcher, &judged)?;
+        Ok(answer)
+    }
+
+    /// What was decided while a SUBSCRIBE was on its way to the agent has missed it: it is told once more.
+    fn judge_anew(&self, before: u64, watcher: &Aor, judged: &[(Aor, Standing)]) -> Result<(), Fault> {
+        let decisions = self.decisions();
+        if *decisions == before || judged.is_empty() {
+            return Ok(());
+        }
+        let people: Vec<Aor> = judged.iter().map(|(who, _)| who.clone()).collect();
+        let standings = self.roster.standings(watcher, &people)?;
+        for ((presentity, was), standing) in judged.iter().zip(standings) {
+            if *was != standing {
+                let (presentity, watcher) = (presentity.clone(), watcher.clone());
+                (self.tell)(Input::Standing { presentity, watcher, standing });
+            }
+        }
+        Ok(())
+    }
+
+    /// What `watcher` may see of people now; `None`: there is nobody.
+    pub fn standings(&self, watcher: &Aor, people: &[Aor]) -> Result<Vec<Option<Standing>>, Fault> {
+        let standings = self.roster.standings(watcher, people)?;
+        let found = people.iter().zip(standings);
+        found.map(|(who, standing)| Ok(self.has_person(who)?.then_some(standing))).collect()
     }
 
     /// What a SUBSCRIBE is about, and what its watcher may see of it. No acceptance without authorisation
@@ -241,8 +289,9 @@ impl Presence {
                     return Ok(Err(Refusal::NO_SUCH_USER));
                 }
                 match self.roster.standing(address, watcher)? {
-                    Standing::Active => active(Target::Person),
-                    _ => Ok(Err(Refusal::NOT_YOUR_ACCOUNT)),
+                    // Whom the owner has blocked does not learn it here either.
+                    Standing::Active | Standing::Blocked => active(Target::Person),
+                    Standing::Pending | Standing::Rejected => Ok(Err(Refusal::NOT_YOUR_ACCOUNT)),
                 }
             }
             (Package::Summary, None) if address == watcher => active(Target::Person),
@@ -296,7 +345,7 @@ impl Presence {
     pub fn event(self: &Arc<Self>, event: Event) {
         match event {
             Event::Answer { ticket, answer } => {
-                let waiting = self.tickets.lock().unwrap_or_else(PoisonError::into_inner).remove(&ticket);
+                let waiting = self.tickets().remove(&ticket);
                 // Whoever has stopped waiting needs no answer.
                 drop(waiting.map(|waiting| waiting.send(answer)));
             }
@@ -464,10 +513,49 @@ impl Presence {
         }
     }
 
+    /// His account is no more.
+    pub fn gone(&self, who: &Aor) {
+        *self.decisions() += 1;
+        (self.tell)(Input::Gone(who.clone()));
+    }
+
+    /// Lets go of what is no more: to be called now and then.
+    pub fn tidy(&self) -> Result<(), Fault> {
+        let mut result = Ok(());
+        let mut is_there = |found: Result<bool, Fault>| {
+            found.unwrap_or_else(|fault| {
+                result = Err(fault);
+                true
+            })
+        };
+        self.rooms.retain(|_, room| is_there(self.store.room(room).map(|room| room.is_some())));
+        self.mails.retain(|_, who| is_there(self.store.account(who).map(|account| account.is_some())));
+        self.mailboxes.retain(|_, who| is_there(self.store.account(who).map(|account| account.is_some())));
+        result
+    }
+
     /// What waits for somebody was thrown away.
     pub fn purged(&self, who: &Aor) {
         (self.tell)(Input::Moved(Source::Mail(who.clone())));
     }
+}
+
+/// Who waits no longer for the answer to a request.
+struct End<'a> {
+    presence: &'a Presence,
+    ticket: Ticket,
+}
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.presence.tickets().remove(&self.ticket);
+    }
+}
+
+/// The people on a list, and what was judged about them.
+fn judged<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<(Aor, Standing)> {
+    let people = entries.filter(|entry| !entry.is_room);
+    people.filter_map(|entry| Some((entry.who.clone()?, entry.standing))).collect()
 }
 
 /// What is told when nothing could be found out.
@@ -489,6 +577,8 @@ fn list_of(address: &Aor) -> Option<(Aor, String)> {
 impl Watched for Presence {
     fn standing(&self, presentity: &Aor, watcher: &Aor, standing: Standing) {
         // Calls may come out of order: what counts is what is true now.
+        let mut decisions = self.decisions();
+        *decisions += 1;
         let standing = match standing {
             Standing::Rejected => standing,
             known => self.roster.standing(presentity, watcher).unwrap_or(known),

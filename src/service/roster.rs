@@ -98,6 +98,17 @@ impl Roster {
         self.standing_if(seen, presentity, watcher)
     }
 
+    /// The same of many, in their order.
+    pub fn standings(&self, watcher: &Aor, people: &[Aor]) -> Result<Vec<Standing>, Fault> {
+        let seen = match self.open {
+            true => vec![true; people.len()],
+            false => {
+                self.store.pairs(watcher, people)?.iter().map(|(mine, _)| mine.has(Flags::SEES)).collect()
+            }
+        };
+        people.iter().zip(seen).map(|(who, seen)| self.standing_if(seen, who, watcher)).collect()
+    }
+
     /// A phone of `watcher` subscribes to `presentity`, anew or again: what he may see. It may confirm them, and may
     /// ask. Costs a write only if it changes something.
     pub async fn subscribes(&self, watcher: &Aor, presentity: &Aor) -> Result<Standing, Fault> {

@@ -18,6 +18,8 @@ use crate::types::{Dest, UnixMs};
 
 /// Answers that end a subscription (RFC 6665 §4.2.2).
 const ENDS: &[u16] = &[404, 405, 410, 416, 480, 481, 482, 483, 484, 485, 489, 501, 604];
+/// The last NOTIFY waits for its document so long.
+const LAST_WAIT: Duration = Duration::from_secs(30);
 /// The longest that a phone may ask us to wait.
 const RETRY_MAX: u32 = 3600;
 
@@ -48,6 +50,10 @@ impl Agent {
             return self.arm(slot, from.min(expires_at));
         }
         match self.document(slot, events) {
+            // Whoever is asked for it does not answer: the end is told without.
+            Made::Wait if ending.is_some() && expires_at + LAST_WAIT <= now.at => {
+                self.send(now, slot, None, out, events);
+            }
             Made::Wait => self.arm(slot, expires_at.max(now.at + Duration::from_secs(1))),
             Made::Nothing => {
                 if let Some(subscription) = self.slot(slot) {
@@ -131,7 +137,7 @@ impl Agent {
             Reason::Deactivated => Cause::Deactivated,
         };
         if reason == Reason::Timeout {
-            self.keep_waiting(now, slot);
+            self.keep_waiting(now, slot, out, events);
         }
         self.watcher_changed(now, slot, cause, out, events);
     }
@@ -298,7 +304,7 @@ fn state_of(now: UnixMs, subscription: &super::subscription::Subscription) -> Bo
 fn next_cseq(now: UnixMs, last: u32) -> u32 {
     const IN_2024: UnixMs = 1_704_067_200_000;
     let clock = ((now - IN_2024) / 250).clamp(1, i64::from(i32::MAX) - 1_000_000) as u32;
-    clock.max(last + 1)
+    clock.max(last.saturating_add(1))
 }
 
 fn put(out: &mut Vec<u8>, parts: &[&str]) {

@@ -17,8 +17,10 @@ use crate::presence::rlmi::Dialect;
 use crate::sip::dialog::Dialog;
 use crate::types::{Aor, Flow, Transport, UnixMs};
 
-/// A row is written anew after so many NOTIFYs; a restart goes on so many above it.
+/// A row is written anew after so many NOTIFYs.
 pub(super) const LAG: u32 = 64;
+/// A restart goes on so many above what was written: more than can have left while the store took nothing.
+const AHEAD: u32 = 1 << 16;
 
 /// What is to be written.
 #[derive(Clone, Debug)]
@@ -32,8 +34,13 @@ pub enum Save {
 /// What was written in a former life.
 #[derive(Clone, Debug)]
 pub enum Saved {
-    Subscription(String),
+    Subscription {
+        key: i64,
+        row: String,
+    },
     Publication(Aor, Publication),
+    /// Of somebody's publications one cannot be read any more: they are written anew without it.
+    Unreadable(Aor),
 }
 
 /// The form on disk. A new field needs a default: old rows do not have it.
@@ -139,8 +146,10 @@ impl Agent {
                 let after = ends(&person.publications);
                 self.reschedule(&who, &[], &after);
             }
-            Saved::Subscription(row) => {
-                let Some(subscription) = self.revive(now, &row) else { return };
+            Saved::Unreadable(who) => drop(self.republished.insert(who)),
+            Saved::Subscription { key, row } => {
+                // Without a way to its watcher it is over.
+                let Some(subscription) = self.revive(now, &row) else { return self.gone.push(key as u64) };
                 let slot = self.enter(subscription);
                 self.changed.insert(slot);
             }
@@ -202,8 +211,8 @@ impl Agent {
             standing: stored.standing.into(),
             expires_at: stored.expires_at,
             ending: (stored.expires_at <= now.ms).then_some(Reason::Timeout),
-            version: stored.version.wrapping_add(LAG),
-            cseq: stored.cseq.saturating_add(LAG),
+            version: stored.version.wrapping_add(AHEAD),
+            cseq: stored.cseq.saturating_add(AHEAD),
             unsaved: 0,
             owed: true,
             full: true,

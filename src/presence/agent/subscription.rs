@@ -82,6 +82,16 @@ pub enum Target {
     List(Box<List>),
 }
 
+impl Target {
+    /// Entries on it.
+    pub fn size(&self) -> usize {
+        match self {
+            Target::Person | Target::Room => 0,
+            Target::List(list) => list.entries.len(),
+        }
+    }
+}
+
 /// A SUBSCRIBE that begins a dialog, judged by the floors above.
 pub struct New {
     pub dialog: Dialog,

@@ -185,7 +185,7 @@ impl Run {
                             }
                         }
                         Save::Subscription { row: Some((_, row)), .. } => {
-                            self.world.agent.restore(now, Saved::Subscription(row));
+                            self.world.agent.restore(now, Saved::Subscription { key: 0, row });
                         }
                         Save::Subscription { row: None, .. } => {}
                     }

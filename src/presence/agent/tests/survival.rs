@@ -33,7 +33,7 @@ fn reborn(world: &mut World) -> World {
     }
     for row in subscriptions.into_values() {
         let now = next.now();
-        next.agent.restore(now, Saved::Subscription(row));
+        next.agent.restore(now, Saved::Subscription { key: 0, row });
     }
     let (now, mut events) = (next.now(), Vec::new());
     next.agent.restored(now, &mut next.out, &mut events);
@@ -102,7 +102,7 @@ fn s24_versions_go_on_above_what_was_seen() {
     let mut next = World::new();
     next.time = world.time;
     let now = next.now();
-    next.agent.restore(now, Saved::Subscription(row.unwrap()));
+    next.agent.restore(now, Saved::Subscription { key: 0, row: row.unwrap() });
     assert!(next.agent.slots[0].as_ref().unwrap().version >= version);
     assert!(next.agent.slots[0].as_ref().unwrap().full);
 }
@@ -125,7 +125,7 @@ fn what_has_expired_meanwhile_is_ended_and_removed() {
     }
     for row in rows.0.values() {
         let now = next.now();
-        next.agent.restore(now, Saved::Subscription(row.clone()));
+        next.agent.restore(now, Saved::Subscription { key: 0, row: row.clone() });
     }
     let (now, mut events) = (next.now(), Vec::new());
     next.agent.restored(now, &mut next.out, &mut events);
@@ -162,7 +162,7 @@ fn a_row_that_cannot_be_read_costs_nothing() {
     let mut world = World::new();
     for row in ["", "{}", "nonsense"] {
         let now = world.now();
-        world.agent.restore(now, Saved::Subscription(row.into()));
+        world.agent.restore(now, Saved::Subscription { key: 0, row: row.into() });
     }
     world.assert_empty();
 }
