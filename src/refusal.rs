@@ -31,6 +31,7 @@ refusals! {
     RESERVED = 403 "This Address Is Reserved";
     NOT_A_PERSON = 403 "This Sender Is a Room";
     NOT_YOUR_ACCOUNT = 403 "Not Your Account";
+    MEMBERS_ONLY = 403 "Only Members May Watch This Room";
     NO_SUCH_ROOM = 404 "No Such Room";
     NO_SUCH_MEMBER = 404 "No Such Member in This Room";
     NO_SUCH_USER = 404 "No Such User or Room";

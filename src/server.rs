@@ -359,7 +359,8 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
     let presence = {
         let (inboxes, runtime) = (inboxes.clone(), runtime.clone());
         let tell = Box::new(move |input| inboxes[shards].push(Mail::Presence(Box::new(input))));
-        Arc::new(Presence::new(focus.clone(), offline.clone(), roster.clone(), runtime, tell))
+        let lamps = config.presence.unsolicited_summary.then_some(ids);
+        Arc::new(Presence::new(focus.clone(), offline.clone(), roster.clone(), runtime, lamps, tell))
     };
     watch(&presence, &registrar, &roster);
     let timers = timers(&config);
@@ -547,7 +548,7 @@ fn announce_commits(
 fn watch(presence: &Arc<Presence>, registrar: &Registrar, roster: &Roster) {
     let there = presence.clone();
     // Nobody else sets these.
-    let _ = registrar.there.set(Box::new(move |who, is| there.registered(who, is)));
+    let _ = registrar.there.set(Box::new(move |who, phones| there.registered(who, phones)));
     let _ = roster.watched.set(presence.clone());
     let states = presence.clone();
     let _ = roster.state_of.set(Box::new(move |who| Some(states.state(who))));

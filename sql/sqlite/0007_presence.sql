@@ -8,6 +8,10 @@ CREATE TABLE publication (
     -- Milliseconds since 1970.
     expires_at INTEGER NOT NULL,
     at         INTEGER NOT NULL,
+    -- Key of the registered contact that it came from.
+    phone      TEXT,
+    -- Hash of the document that it began with.
+    first      INTEGER NOT NULL,
     body       BLOB    NOT NULL
 ) STRICT;
 CREATE INDEX publication_address ON publication (address);

@@ -173,6 +173,8 @@ pub struct Presence {
     pub open: bool,
     /// A phone that is registered and publishes nothing counts as online.
     pub registered_is_online: bool,
+    /// Phones that do not ask are told of waiting messages too.
+    pub unsolicited_summary: bool,
     /// NOTIFYs keep the intervals that their packages ask for.
     pub throttle: bool,
     /// Seconds.
@@ -348,6 +350,7 @@ impl Default for Presence {
         Presence {
             open: false,
             registered_is_online: true,
+            unsolicited_summary: false,
             throttle: true,
             min_expires: 10,
             max_expires: 7200,

@@ -29,6 +29,7 @@ use crate::refusal::Fault;
 use crate::service::clock::Clock;
 use crate::sip::endpoint::{Endpoint, Keep, Received, TxKey};
 use crate::sip::message::{Message, Name};
+use crate::sip::stun;
 use crate::types::{AccountId, ConnId, Dest, DeviceKey, Flow, Seq, Transmit, Transport};
 
 /// Datagrams read from one socket before timers and inputs have their turn.
@@ -315,6 +316,13 @@ impl Driver {
                         }
                         None => (listener, local),
                     };
+                    if stun::is_stun(&work.buffer[..size]) {
+                        if let Some(answer) = stun::answer(&work.buffer[..size], remote) {
+                            udp::send(&self.sockets, &self.faces, listener, remote, &answer)
+                                .unwrap_or_default();
+                        }
+                        continue;
+                    }
                     let flow = Flow { transport: Transport::Udp, listener, local, remote, conn: None };
                     let bytes = std::mem::take(&mut work.buffer);
                     self.scanned(self.now(), flow, &bytes[..size], None, work);

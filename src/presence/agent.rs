@@ -7,6 +7,7 @@
 //! Never reads a clock, a socket or the store; never decides who may see whom.
 
 mod documents;
+mod lamps;
 mod notify;
 mod people;
 mod saved;
@@ -119,10 +120,15 @@ pub enum Input {
         ticket: Ticket,
         refresh: Box<Refresh>,
     },
-    /// Somebody has phones that are registered, or no more.
+    /// Keys of somebody's contacts that can be reached now.
     Registered {
         who: Aor,
-        is: bool,
+        phones: Vec<Arc<str>>,
+    },
+    /// The phones of somebody that are told of waiting messages without having asked: all of them, each by its key.
+    Lamps {
+        who: Aor,
+        phones: Vec<(Arc<str>, Flow, Dialog)>,
     },
     /// His account is no more.
     Gone(Aor),
@@ -341,7 +347,8 @@ impl Agent {
                 let answer = self.refresh(now, *refresh, out, events);
                 events.push(Event::Answer { ticket, answer });
             }
-            Input::Registered { who, is } => self.registered(now, who, is, out, events),
+            Input::Registered { who, phones } => self.registered(now, who, phones, out, events),
+            Input::Lamps { who, phones } => self.lamps(now, &who, phones, out, events),
             Input::Gone(who) => self.gone(now, &who, out, events),
             Input::Standing { presentity, watcher, standing } => {
                 self.doubt_lists(&watcher);

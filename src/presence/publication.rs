@@ -23,6 +23,10 @@ pub struct Publication {
     pub expires_at: UnixMs,
     /// When it was last changed.
     pub at: UnixMs,
+    /// Key of the registered contact that published it, if it is one.
+    pub phone: Option<Arc<str>>,
+    /// Hash of the document that it began with.
+    pub first: u64,
     /// As it came.
     pub body: Bytes,
     pub published: Arc<Published>,
@@ -46,6 +50,10 @@ pub struct Put {
     pub etag: Option<Box<str>>,
     /// Seconds.
     pub expires: Option<u32>,
+    /// Key of the registered contact that it came from, if it is one.
+    pub phone: Option<Arc<str>>,
+    /// Hash of the document.
+    pub digest: u64,
     pub body: Body,
 }
 
@@ -142,11 +150,31 @@ pub fn put(
             if list.len() >= PUBLICATIONS_MAX {
                 list.remove(0);
             }
-            list.push(Publication { id: fresh, etag: fresh, expires_at, at: now, body, published });
+            let (phone, first) = (put.phone, put.digest);
+            list.push(Publication {
+                id: fresh,
+                etag: fresh,
+                expires_at,
+                at: now,
+                phone,
+                first,
+                body,
+                published,
+            });
         }
         (None, None) => {}
     }
     Ok(Done { etag: fresh, expires, changed })
+}
+
+/// Those that count. Phones that publish the same twice, as baresip does, refresh and end the second alone: the first
+/// would show for as long as it lives how its user was at the start.
+pub fn counting(list: &[Publication]) -> impl Iterator<Item = &Publication> {
+    let repeated = |at: usize, one: &Publication| {
+        let again = |later: &Publication| later.phone == one.phone && later.first == one.first;
+        one.etag == one.id && one.phone.is_some() && list[at + 1..].iter().any(again)
+    };
+    list.iter().enumerate().filter(move |(at, one)| !repeated(*at, one)).map(|(_, one)| one)
 }
 
 /// Lets expired ones go. True: there were some.
@@ -171,7 +199,7 @@ mod tests {
     }
 
     fn asked(etag: Option<u64>, expires: Option<u32>, body: Body) -> Put {
-        Put { etag: etag.map(|etag| tag(etag).into()), expires, body }
+        Put { etag: etag.map(|etag| tag(etag).into()), expires, phone: None, digest: 0, body }
     }
 
     #[test]
@@ -194,7 +222,7 @@ mod tests {
         put(&mut list, asked(None, Some(60), pidf()), LIVES, 0, 1).unwrap();
         put(&mut list, asked(Some(1), Some(60), Body::None), LIVES, 0, 2).unwrap();
         for etag in [tag(1), tag(7), "*".into(), "".into()] {
-            let with = Put { etag: Some(etag.into()), expires: None, body: pidf() };
+            let with = Put { etag: Some(etag.into()), ..asked(None, None, pidf()) };
             assert_eq!(put(&mut list, with, LIVES, 0, 9), Err(Refused::NoSuchTag));
         }
         assert_eq!(
@@ -222,6 +250,27 @@ mod tests {
         assert_eq!(LIVES.grant(Some(60)), Ok(60));
         assert_eq!(LIVES.grant(Some(9_999_999)), Ok(7200));
         assert_eq!((LIVES.grant(None), LIVES.grant(Some(0))), (Ok(3600), Ok(0)));
+    }
+
+    #[test]
+    fn what_a_phone_publishes_twice_counts_once_until_it_makes_two_of_it() {
+        let mut list = Vec::new();
+        let from =
+            |phone: &str, digest| Put { phone: Some(phone.into()), digest, ..asked(None, None, pidf()) };
+        for (fresh, with) in
+            [(1, from("desk", 5)), (2, from("desk", 5)), (3, from("sofa", 5)), (4, from("desk", 6))]
+        {
+            put(&mut list, with, LIVES, 0, fresh).unwrap();
+        }
+        let ids = |list: &[Publication]| counting(list).map(|one| one.id).collect::<Vec<_>>();
+        assert_eq!(ids(&list), [2, 3, 4]);
+        // The second one has moved on: the first is as it was.
+        put(&mut list, asked(Some(2), None, pidf()), LIVES, 0, 5).unwrap();
+        assert_eq!(ids(&list), [2, 3, 4]);
+        put(&mut list, asked(Some(1), None, Body::None), LIVES, 0, 6).unwrap();
+        assert_eq!(ids(&list), [1, 2, 3, 4], "refreshed, it is one of its own");
+        list.iter_mut().for_each(|one| one.phone = None);
+        assert_eq!(ids(&list).len(), 4);
     }
 
     #[test]

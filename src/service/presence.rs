@@ -17,6 +17,7 @@ use super::identity::Speaker;
 use super::offline::Offline;
 use super::registrar::Registrar;
 use super::roster::{Roster, Watched};
+use crate::chat::ids::Ids;
 use crate::presence::agent::{
     Answer, Entry, Event, Input, List, New, No, Person, Refresh, RoomNow, Save, Source, Target, Ticket, Told,
 };
@@ -80,6 +81,8 @@ pub struct Presence {
     pub roster: Arc<Roster>,
     pub runtime: tokio::runtime::Handle,
     tell: Tell,
+    /// `presence.unsolicited_summary`: names dialogs that nobody asked for.
+    lamps: Option<Ids>,
     tickets: Mutex<HashMap<Ticket, oneshot::Sender<Answer>>>,
     next: AtomicU64,
     /// How often it was decided who may see whom; held while what is true is read and told, so that the agent hears it
@@ -99,6 +102,7 @@ impl Presence {
         offline: Arc<Offline>,
         roster: Arc<Roster>,
         runtime: tokio::runtime::Handle,
+        lamps: Option<Ids>,
         tell: Tell,
     ) -> Presence {
         Presence {
@@ -109,6 +113,7 @@ impl Presence {
             roster,
             runtime,
             tell,
+            lamps,
             tickets: Mutex::default(),
             next: AtomicU64::new(1),
             decisions: Mutex::new(0),
@@ -257,7 +262,7 @@ impl Presence {
                 let open = asked.package == Package::Presence && !room.private;
                 match open || room.hears(watcher) {
                     true => active(Target::Room),
-                    false => Ok(Err(Refusal::NOT_A_MEMBER)),
+                    false => Ok(Err(Refusal::MEMBERS_ONLY)),
                 }
             }
             (Package::Conference, None) => Ok(Err(Refusal::NO_SUCH_ROOM)),
@@ -458,9 +463,14 @@ impl Presence {
 
     // ── what moves it ────────────────────────────────────────────────────────────────────────────────────
 
-    /// Somebody has phones now that can be reached, or has none any more.
-    pub fn registered(&self, who: &Aor, is: bool) {
-        (self.tell)(Input::Registered { who: who.clone(), is });
+    /// These of somebody's contacts can be reached now.
+    pub fn registered(&self, who: &Aor, phones: Vec<Arc<str>>) {
+        (self.tell)(Input::Registered { who: who.clone(), phones });
+        if let Some(ids) = &self.lamps {
+            let name = |key: &str| format!("{:016x}", ids.body(format!("{} {key}", who.key()).as_bytes()));
+            let phones = self.registrar.unasked(who, name);
+            (self.tell)(Input::Lamps { who: who.clone(), phones });
+        }
         if self.rooms.is_empty() {
             return;
         }

@@ -22,6 +22,7 @@ use crate::chat::phones::Takes;
 use crate::config::Config;
 use crate::refusal::{Fault, Refusal};
 use crate::registration::{self, Binding, Request, Rules};
+use crate::sip::dialog::Dialog;
 use crate::sip::uri::Uri;
 use crate::store::{Store, StoredBinding};
 use crate::types::{AccountId, Aor, ConnId, DeviceKey, Flow, Transport};
@@ -69,8 +70,8 @@ struct State {
     dead: HashSet<Arc<str>>,
 }
 
-/// Told who it is, and whether he has a phone that can be reached.
-pub type There = Box<dyn Fn(&Aor, bool) + Send + Sync>;
+/// Told who it is, and the keys of his contacts that can be reached.
+pub type There = Box<dyn Fn(&Aor, Vec<Arc<str>>) + Send + Sync>;
 
 pub struct Registrar {
     store: Store,
@@ -340,6 +341,31 @@ impl Registrar {
         state.bindings.iter().find(|binding| same_place(&binding.flow, flow)).map(Binding::device)
     }
 
+    /// The key of the contact of `who` that a request came from.
+    pub fn phone_at(&self, who: &Aor, flow: &Flow) -> Option<Arc<str>> {
+        let known = self.known(who)?;
+        let state = read(&known.state);
+        state.bindings.iter().find(|binding| same_place(&binding.flow, flow)).map(key_of)
+    }
+
+    /// The contacts of `who` that can be told something they have not asked for: key, flow, and a dialog that does not
+    /// exist. `name` makes a name of a key.
+    pub fn unasked(&self, who: &Aor, name: impl Fn(&str) -> String) -> Vec<(Arc<str>, Flow, Dialog)> {
+        let Some(known) = self.known(who) else { return Vec::new() };
+        let state = read(&known.state);
+        let keys = self.phones(who, &state);
+        let dialog = |binding: &Binding| {
+            let key = key_of(binding);
+            let dialog = Dialog::unasked(who, binding.request_uri(), &binding.path, &name(&key));
+            (key, binding.flow, dialog)
+        };
+        let newest = |key: &Arc<str>| {
+            let of_key = state.bindings.iter().filter(|binding| key_of(binding) == *key);
+            of_key.max_by_key(|binding| binding.updated_at)
+        };
+        keys.iter().filter_map(newest).map(dialog).collect()
+    }
+
     /// The display name that an account's phone registered with.
     pub fn name_of(&self, who: &Aor) -> Option<String> {
         let known = self.known(who)?;
@@ -462,13 +488,13 @@ impl Registrar {
     fn reach(&self, who: &Aor, fresh: &[Arc<str>]) -> Result<(), Fault> {
         let Some(known) = self.known(who) else { return Ok(()) };
         let _turn = self.turn(who);
-        let (id, contacts, is_there) = {
+        let (id, contacts, phones) = {
             let state = read(&known.state);
             let Some(id) = state.id else { return Ok(()) };
-            (id, self.contacts(who, &state), self.is_there(who, &state))
+            (id, self.contacts(who, &state), self.phones(who, &state))
         };
         if let Some(there) = self.there.get() {
-            there(who, is_there);
+            there(who, phones);
         }
         self.delivery.reach(id, contacts, fresh.to_vec())
     }

@@ -9,6 +9,7 @@ use super::header::{ContactValue, contacts};
 use super::message::{Message, Name};
 use super::uri::Uri;
 use super::write::{decimal, guarded};
+use crate::types::Aor;
 
 /// Bytes of one value that is kept of a SUBSCRIBE: a Call-ID, a tag, an address.
 const VALUE_MAX: usize = 512;
@@ -92,6 +93,24 @@ impl Dialog {
             routes: routes.into(),
             remote_cseq: cseq,
         })
+    }
+
+    /// What is told to a phone of `who` that has not asked (RFC 3842 §3.7): from himself, to the contact that it
+    /// registered, by its Path. `name` is unlike any other and the same for one phone.
+    pub fn unasked(who: &Aor, contact: &str, path: &[String], name: &str) -> Dialog {
+        let local: Box<str> = format!("<sip:{who}>").into();
+        Dialog {
+            id: DialogId {
+                call_id: format!("{name}@{}", who.host()).into(),
+                local_tag: name.into(),
+                remote_tag: "".into(),
+            },
+            remote: local.clone(),
+            local,
+            target: clean(contact),
+            routes: path.iter().map(|hop| clean(hop)).collect(),
+            remote_cseq: 0,
+        }
     }
 
     /// Takes a further request of the other side (RFC 3261 §12.2.2). False: it is older than one that came before.

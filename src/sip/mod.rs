@@ -11,6 +11,7 @@ mod lines;
 pub mod locate;
 pub mod message;
 pub mod name;
+pub mod stun;
 pub mod transaction;
 pub mod uri;
 pub mod write;

@@ -35,7 +35,7 @@ impl Store {
                         for one in list {
                             turn.conn
                                 .prepare_cached(
-                                    "INSERT OR REPLACE INTO publication VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                                    "INSERT OR REPLACE INTO publication VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
                                 )?
                                 .execute(params![
                                     one.id as i64,
@@ -43,6 +43,8 @@ impl Store {
                                     one.etag as i64,
                                     one.expires_at,
                                     one.at,
+                                    one.phone.as_deref(),
+                                    one.first as i64,
                                     &*one.body
                                 ])?;
                         }
@@ -58,11 +60,11 @@ impl Store {
         self.0.shared.readers.ask(|conn| {
             let mut saved = Vec::new();
             let mut statement = conn
-                .prepare("SELECT id, address, etag, expires_at, at, body FROM publication ORDER BY at, id")?;
+                .prepare("SELECT id, address, etag, expires_at, at, phone, first, body FROM publication ORDER BY at, id")?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
                 let Some(who) = Aor::parse(row.get_ref(1)?.as_str()?) else { continue };
-                let body = Bytes::copy_from_slice(row.get_ref(5)?.as_blob()?);
+                let body = Bytes::copy_from_slice(row.get_ref(7)?.as_blob()?);
                 let Ok(published) = pidf::read(&body, &who) else {
                     saved.push(Saved::Unreadable(who));
                     continue;
@@ -72,6 +74,8 @@ impl Store {
                     etag: row.get::<_, i64>(2)? as u64,
                     expires_at: row.get(3)?,
                     at: row.get(4)?,
+                    phone: row.get_ref(5)?.as_str_or_null()?.map(Into::into),
+                    first: row.get::<_, i64>(6)? as u64,
                     body,
                     published: Arc::new(published),
                 };

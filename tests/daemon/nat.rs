@@ -235,3 +235,20 @@ fn an_address_has_a_bounded_number_of_connections_that_no_binding_holds() {
         assert!(Instant::now() < deadline, "closed connections still count");
     }
 }
+
+#[test]
+fn t35_a_phone_learns_its_address_by_stun_on_the_sip_port_and_junk_like_it_is_dropped() {
+    let daemon = Daemon::open();
+    let phone = wire::Datagrams::new(daemon.addr);
+    let mut request = vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
+    request.extend_from_slice(b"transaction!");
+    let mut junk = request.clone();
+    junk[3] = 200;
+    assert!(phone.send(&junk) && phone.send(&request));
+    let answer = phone.receive(PATIENCE).expect("an answer");
+    assert_eq!((&answer[..4], &answer[4..20]), (&[1, 1, 0, 12][..], &request[4..20]));
+    let port = u16::from_be_bytes([answer[26] ^ 0x21, answer[27] ^ 0x12]);
+    let ip: Vec<u8> = std::iter::zip(&answer[28..32], &request[4..8]).map(|(one, key)| one ^ key).collect();
+    assert_eq!((port, &ip[..]), (phone.local().port(), &[127, 0, 0, 1][..]));
+    daemon.must_be_alive();
+}

@@ -363,7 +363,7 @@ fn k01_k03_k04_a_room_shows_itself_to_its_members() {
     let (alice, bob) = (daemon.udp("alice"), daemon.udp("bob"));
     alice.expect(202, "team", "#create");
     let eve = daemon.udp("eve");
-    assert_eq!(eve.ask(eve.subscribe_request("conference", "team", 600)).status(), 603);
+    assert_eq!(eve.ask(eve.subscribe_request("conference", "team", 600)).status(), 403);
     let outside = eve.watches(PRESENCE, "team");
     outside.hears("one is there", |said| said.text().contains("1 member, 1 here"));
     let watch = alice.watches("conference", "team");
@@ -396,4 +396,20 @@ fn k05_the_lamp_shows_what_waits() {
     bob.register();
     bob.hears("are you there?");
     watch.hears("none waits", |said| said.text().contains("Text-Message: 0/1"));
+}
+
+#[test]
+fn phones_that_never_ask_are_told_what_waits_if_the_house_wants_it() {
+    let daemon =
+        Setup::new().set("presence.unsolicited_summary", "true").set("presence.throttle", "false").start();
+    let (alice, bob) = (daemon.udp("alice"), daemon.udp("bob"));
+    let hears = |what: &str, word: &'static str| bob.is_notified(what, body(word));
+    hears("nothing waits", "Messages-Waiting: no");
+    bob.unregister();
+    alice.expect(202, "bob", "are you there?");
+    bob.register();
+    bob.hears("are you there?");
+    let told = hears("it has been read", "Text-Message: 0/1");
+    assert_eq!((told.header("Event"), told.header("Subscription-State")), ("message-summary", "active"));
+    assert!(told.uri().starts_with("sip:bob@127.0.0.1:"), "{}", told.uri());
 }

@@ -83,7 +83,8 @@ impl Uas {
             return Err(Answering::of(400, "Two Entity-Tags"));
         }
         let body = self.published_body(bytes, message, &who);
-        Ok((who, Put { etag, expires: message.expires(), body }))
+        let (phone, digest) = (self.registrar.phone_at(&who, &flow), self.ids.body(message.body()));
+        Ok((who, Put { etag, expires: message.expires(), phone, digest, body }))
     }
 
     fn published_body(&self, bytes: &Bytes, message: &Message<'_>, who: &Aor) -> Body {

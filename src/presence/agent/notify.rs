@@ -295,6 +295,10 @@ fn state_of(now: UnixMs, subscription: &super::subscription::Subscription) -> Bo
     if let Some(reason) = subscription.ending {
         return format!("terminated;reason={}", reason.text()).into();
     }
+    if subscription.lamp.is_some() {
+        // Nothing that was not asked for can expire.
+        return "active".into();
+    }
     let left = (subscription.expires_at - now).max(0).unsigned_abs().div_ceil(1000);
     let state = if subscription.standing == Standing::Pending { "pending" } else { "active" };
     format!("{state};expires={left}").into()

@@ -31,7 +31,8 @@ pub struct Person {
 pub(super) struct Presentity {
     /// The oldest first.
     pub publications: Vec<Publication>,
-    pub registered: bool,
+    /// Keys of contacts that can be reached.
+    pub phones: Vec<Arc<str>>,
     pub own: Fresh<Person>,
     pub state: State,
     /// Of what would be shown now.
@@ -44,9 +45,19 @@ pub(super) struct Presentity {
 }
 
 impl Presentity {
+    /// A phone is registered and publishes nothing. A publication that came from elsewhere may be of any of them.
+    fn has_silent_phone(&self) -> bool {
+        let of = |phone: &Arc<str>| self.publications.iter().any(|one| one.phone.as_ref() == Some(phone));
+        let known = |one: &&Publication| one.phone.as_ref().is_some_and(|phone| self.phones.contains(phone));
+        let silent = self.phones.iter().filter(|phone| !of(phone)).count();
+        let strange = self.publications.iter().filter(|one| !known(one)).count();
+        silent > strange
+    }
+
     fn compose(&self, who: &Aor, counts: bool) -> (State, Vec<u8>) {
-        let ids: Vec<String> = self.publications.iter().map(|one| tag(one.id)).collect();
-        let sources: Vec<Source<'_>> = std::iter::zip(&ids, &self.publications)
+        let counting: Vec<&Publication> = publication::counting(&self.publications).collect();
+        let ids: Vec<String> = counting.iter().map(|one| tag(one.id)).collect();
+        let sources: Vec<Source<'_>> = std::iter::zip(&ids, &counting)
             .map(|(id, one)| Source { id, published: &one.published, at: one.at })
             .collect();
         let own = self.own.value.as_ref();
@@ -54,7 +65,7 @@ impl Presentity {
         let composed = compose(&Whole {
             who,
             sources: &sources,
-            registered: self.registered && counts,
+            registered: counts && self.has_silent_phone(),
             manual: own.and_then(|own| own.manual.as_ref()).map(|(state, note)| (*state, &**note)),
             last_seen: seen,
             avatar: own.and_then(|own| own.avatar.as_deref()),
@@ -144,17 +155,17 @@ impl Agent {
         &mut self,
         now: Now,
         who: Aor,
-        is: bool,
+        phones: Vec<Arc<str>>,
         out: &mut Outgoing,
         events: &mut Vec<Event>,
     ) {
-        if is {
+        if !phones.is_empty() {
             self.meet(&who);
         }
-        let Some(person) = self.people.get_mut(&who).filter(|person| person.registered != is) else {
+        let Some(person) = self.people.get_mut(&who).filter(|person| person.phones != phones) else {
             return;
         };
-        person.registered = is;
+        person.phones = phones;
         self.ask_person(&who, events);
         self.changed(now, &who, out, events);
     }
@@ -235,7 +246,7 @@ impl Agent {
     /// Lets go of somebody of whom there is nothing to know and whom nobody watches.
     pub(super) fn forget(&mut self, who: &Aor) {
         let Some(person) = self.people.get(who) else { return };
-        let nothing = person.publications.is_empty() && !person.registered;
+        let nothing = person.publications.is_empty() && person.phones.is_empty();
         if nothing && !self.watches.contains_key(&(Package::Presence, who.clone())) {
             self.people.remove(who);
         }

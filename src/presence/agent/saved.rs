@@ -3,12 +3,10 @@
 //! Written behind, at most a second late. Prevents that a watcher sees a CSeq or a version again after a crash: both
 //! go on above what they can have been.
 
-use std::time::Instant;
-
 use serde::{Deserialize, Serialize};
 
 use super::people::ends;
-use super::subscription::{Entry, List, Reason, Shown, Subscription, Target};
+use super::subscription::{Entry, List, New, Reason, Subscription, Target};
 use super::{Agent, Now};
 use crate::presence::Standing;
 use crate::presence::package::Package;
@@ -122,6 +120,9 @@ impl Agent {
         }
         for slot in std::mem::take(&mut self.changed) {
             let Some(subscription) = self.slot(slot) else { continue };
+            if subscription.lamp.is_some() {
+                continue;
+            }
             subscription.unsaved = 0;
             let (id, row) = (subscription.dialog.id.clone(), (subscription.expires_at, stored(subscription)));
             let key = self.key_of(&id) as i64;
@@ -199,9 +200,8 @@ impl Agent {
             }
         };
         let way = (self.settings.ways)(&flow, &stored.dialog)?;
-        Some(Subscription {
-            uid: self.settings.ids.body(row.as_bytes()),
-            way,
+        let new = New {
+            dialog: stored.dialog,
             flow,
             package: stored.package,
             event_id: stored.event_id,
@@ -209,20 +209,14 @@ impl Agent {
             address: Aor::parse(&stored.address)?,
             target,
             standing: stored.standing.into(),
-            expires_at: stored.expires_at,
+            expires: None,
+        };
+        let uid = self.settings.ids.body(row.as_bytes());
+        Some(Subscription {
             ending: (stored.expires_at <= now.ms).then_some(Reason::Timeout),
             version: stored.version.wrapping_add(AHEAD),
             cseq: stored.cseq.saturating_add(AHEAD),
-            unsaved: 0,
-            owed: true,
-            full: true,
-            seen: 0,
-            shown: Shown::Nothing,
-            hold: now.at,
-            not_before: now.at,
-            flight: None,
-            armed: None::<Instant>,
-            dialog: stored.dialog,
+            ..Subscription::new(uid, new, way, stored.expires_at, now.at)
         })
     }
 }

@@ -184,6 +184,8 @@ pub struct Subscription {
     /// Of the next document that counts.
     pub version: u32,
     pub cseq: u32,
+    /// It was not asked for: the key of the phone. Nothing of it is saved.
+    pub lamp: Option<Arc<str>>,
     /// NOTIFYs since its row was written.
     pub unsaved: u32,
     /// There may be something to tell.
@@ -200,4 +202,36 @@ pub struct Subscription {
     pub flight: Option<Box<Flight>>,
     /// When the wheel visits it.
     pub armed: Option<Instant>,
+}
+
+impl Subscription {
+    /// One that was told nothing yet, and is owed everything at once.
+    pub fn new(uid: u64, new: New, way: Way, expires_at: UnixMs, now: Instant) -> Subscription {
+        Subscription {
+            uid,
+            dialog: new.dialog,
+            flow: new.flow,
+            way,
+            package: new.package,
+            event_id: new.event_id,
+            watcher: new.watcher,
+            address: new.address,
+            target: new.target,
+            standing: new.standing,
+            expires_at,
+            ending: None,
+            version: 0,
+            cseq: 0,
+            lamp: None,
+            unsaved: 0,
+            owed: true,
+            full: true,
+            seen: 0,
+            shown: Shown::Nothing,
+            hold: now,
+            not_before: now,
+            flight: None,
+            armed: None,
+        }
+    }
 }

@@ -46,32 +46,16 @@ impl Agent {
             // Whom he waited for he asks anew.
             self.waits_no_more(now, &new.address, &new.watcher, winfo::Cause::Giveup, out, events);
         }
+        let expires_at = now.ms + i64::from(seconds) * 1000;
         let subscription = Subscription {
-            uid: self.nonce(),
-            way,
-            dialog: new.dialog,
-            flow: new.flow,
-            package: new.package,
-            event_id: new.event_id,
-            watcher: new.watcher,
-            address: new.address,
-            target: new.target,
-            standing: new.standing,
-            expires_at: now.ms + i64::from(seconds) * 1000,
             // One that ends at once is a question (RFC 6665 §4.4.3).
             ending: (seconds == 0).then_some(Reason::Timeout),
-            version: 0,
-            cseq: 0,
-            unsaved: 0,
-            owed: true,
-            full: true,
-            seen: 0,
-            shown: Shown::Nothing,
             hold: now.at + AFTER_ANSWER,
-            not_before: now.at,
-            flight: None,
-            armed: None,
+            ..Subscription::new(self.nonce(), new, way, expires_at, now.at)
         };
+        if subscription.package == Package::Summary {
+            self.unlight(&subscription.address.clone(), &subscription.flow.clone());
+        }
         let slot = self.enter(subscription);
         self.changed.insert(slot);
         self.watcher_changed(now, slot, winfo::Cause::Subscribe, out, events);
@@ -107,7 +91,9 @@ impl Agent {
         if self.dialogs.get(&key) == Some(&slot) {
             self.dialogs.remove(&key);
         }
-        self.gone.push(key);
+        if subscription.lamp.is_none() {
+            self.gone.push(key);
+        }
         let size = subscription.target.size();
         if let Some(load) = self.watchers.get_mut(&subscription.watcher) {
             (load.dialogs, load.listed, self.listed) =
@@ -160,7 +146,8 @@ impl Agent {
         let same = subscription.dialog.id == refresh.id
             && subscription.package == refresh.package
             && subscription.event_id == refresh.event_id
-            && subscription.watcher == refresh.watcher;
+            && subscription.watcher == refresh.watcher
+            && subscription.lamp.is_none();
         if !same || subscription.ending.is_some() {
             return NO;
         }

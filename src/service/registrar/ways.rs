@@ -39,11 +39,16 @@ impl Registrar {
         contacts
     }
 
-    /// Whether a phone of `who` can be reached, be it for messages or not.
-    pub(super) fn is_there(&self, who: &Aor, state: &State) -> bool {
+    /// Keys of the contacts of `who` that can be reached, be it for messages or not.
+    pub(super) fn phones(&self, who: &Aor, state: &State) -> Vec<Arc<str>> {
         let now = self.clock.steady();
-        let live = |binding: &&Binding| binding.expires_at > now && !state.dead.contains(&key_of(binding));
-        state.bindings.iter().filter(live).any(|binding| self.contact(who, binding).is_some())
+        let live = state.bindings.iter().filter(|binding| binding.expires_at > now);
+        let mut phones: Vec<Arc<str>> =
+            live.filter(|binding| self.contact(who, binding).is_some()).map(key_of).collect();
+        phones.retain(|key| !state.dead.contains(key));
+        phones.sort();
+        phones.dedup();
+        phones
     }
 
     /// The way to one binding (spec §5.9); `None` if there is none now.

@@ -45,6 +45,18 @@ impl Phone {
         self.shared.lock().notified.clone()
     }
 
+    /// Waits for a NOTIFY in any dialog, or none. `is_it` may not ask the phone.
+    pub fn is_notified(&self, what: &str, is_it: impl Fn(&Msg) -> bool) -> Msg {
+        let (state, _) = self
+            .shared
+            .changed
+            .wait_timeout_while(self.shared.lock(), PATIENCE, |state| !state.notified.iter().any(&is_it))
+            .unwrap_or_else(|e| e.into_inner());
+        let found = state.notified.iter().find(|said| is_it(said)).cloned();
+        drop(state);
+        found.unwrap_or_else(|| self.fail(&format!("was never notified: {what}")))
+    }
+
     /// Publishes a PIDF document; the answer.
     pub fn publishes(&self, etag: Option<&str>, expires: u32, body: &str) -> Msg {
         let mut request = self

@@ -127,7 +127,10 @@ impl Run {
                     _ => drop(self.etags.remove(who)),
                 }
             }
-            Step::Register(who, is) => world.input(Input::Registered { who: aor(name(who)), is: *is }),
+            Step::Register(who, is) => world.input(Input::Registered {
+                who: aor(name(who)),
+                phones: is.then(|| "desk".into()).into_iter().collect(),
+            }),
             Step::Stand(who, watcher, what) => {
                 let standing = [Standing::Active, Standing::Pending, Standing::Blocked, Standing::Rejected]
                     [usize::from(*what)];
@@ -238,7 +241,7 @@ proptest! {
         // Time ends it all.
         run.world.publish("alice", Some(etag), Some(0), Body::None);
         for name in NAMES {
-            run.world.input(Input::Registered { who: aor(name), is: false });
+            run.world.input(Input::Registered { who: aor(name), phones: Vec::new() });
         }
         run.world.run(200_000);
         run.world.assert_empty();

@@ -86,3 +86,58 @@ fn k05_the_lamp_is_lit_and_put_out_at_most_once_a_second() {
     world.input(Input::Moved(Source::Mail(aor("alice"))));
     assert!(world.run(3000).is_empty(), "the same counts are no news");
 }
+
+fn lamps(world: &mut World, keys: &[&str]) {
+    let phones = keys.iter().map(|key| {
+        let contact = format!("sip:alice@127.0.0.1:7;x={key}");
+        (Arc::from(*key), World::flow(), Dialog::unasked(&aor("alice"), &contact, &[], &format!("n{key}")))
+    });
+    let phones = phones.collect();
+    world.input(Input::Lamps { who: aor("alice"), phones });
+}
+
+#[test]
+fn phones_that_never_ask_light_their_lamps_too_if_that_is_wanted() {
+    let mut world = World::new();
+    world.mails.insert(aor("alice"), (1, 0));
+    lamps(&mut world, &["desk", "hall"]);
+    let sent = world.run(2000);
+    assert_eq!(sent.len(), 2);
+    assert!(sent[0].text.starts_with("NOTIFY sip:alice@127.0.0.1:7;x="));
+    assert!(sent.iter().all(|one| one.state() == "active" && one.says("Text-Message: 1/0")));
+    assert!(sent[0].get("Call-ID") != sent[1].get("Call-ID"));
+    world.mails.insert(aor("alice"), (0, 1));
+    world.input(Input::Moved(Source::Mail(aor("alice"))));
+    assert_eq!(world.run(3000).len(), 2);
+    // It has registered again: its lamp may have gone out.
+    lamps(&mut world, &["desk"]);
+    let sent = world.run(3000);
+    assert!(sent.len() == 1 && sent[0].says("Text-Message: 0/1") && sent[0].get("Call-ID") == "ndesk@h");
+    let mut saves = Vec::new();
+    world.agent.save(&mut saves);
+    assert!(saves.is_empty(), "{saves:?}");
+    // One that asks by itself is not told twice.
+    world.begin("alice", Package::Summary, "alice", Target::Person, Standing::Active, 60).unwrap();
+    lamps(&mut world, &["desk"]);
+    assert_eq!(world.run(3000).len(), 1);
+    world.run(100_000);
+    lamps(&mut world, &["desk"]);
+    let sent = world.run(3000);
+    world.reply(&sent[0], 200);
+    lamps(&mut world, &[]);
+    world.run(3000);
+    world.assert_empty();
+}
+
+#[test]
+fn a_phone_that_does_not_know_lamps_is_left_alone_until_it_registers_again() {
+    let mut world = World::new();
+    lamps(&mut world, &["desk"]);
+    world.pass(10);
+    let sent = world.sent();
+    world.reply(&sent[0], 481);
+    world.mails.insert(aor("alice"), (1, 0));
+    world.input(Input::Moved(Source::Mail(aor("alice"))));
+    assert!(world.run(60_000).is_empty());
+    world.assert_empty();
+}

@@ -210,20 +210,51 @@ fn a_phone_that_registers_and_publishes_nothing_is_online() {
     let mut world = World::new();
     world.watch("bob", "alice");
     world.run(10_000);
-    world.input(Input::Registered { who: aor("alice"), is: true });
+    world.input(Input::Registered { who: aor("alice"), phones: vec!["desk".into()] });
     assert!(world.run(6000)[0].says("<basic>open</basic>"));
-    world.input(Input::Registered { who: aor("alice"), is: false });
+    world.input(Input::Registered { who: aor("alice"), phones: Vec::new() });
     assert!(world.run(6000)[0].says("<basic>closed</basic>"));
     let mut strict = World::with(Settings { registered_is_online: false, ..settings() });
-    strict.input(Input::Registered { who: aor("alice"), is: true });
+    strict.input(Input::Registered { who: aor("alice"), phones: vec!["desk".into()] });
     strict.watch("bob", "alice");
     assert!(strict.run(6000)[0].says("<basic>closed</basic>"));
 }
 
 #[test]
+fn a_phone_that_says_it_is_closed_is_not_online_because_it_is_registered() {
+    let mut world = World::new();
+    world.watch("bob", "alice");
+    let phones = |keys: &[&str]| Input::Registered {
+        who: aor("alice"),
+        phones: keys.iter().map(|key| Arc::from(*key)).collect(),
+    };
+    world.input(phones(&["desk", "sofa"]));
+    let closed = |phone: Option<&str>| Put {
+        etag: None,
+        expires: Some(3600),
+        phone: phone.map(Into::into),
+        digest: 1,
+        body: pidf_of("alice", "closed", ""),
+    };
+    world.input(Input::Publish { ticket: 1, who: aor("alice"), put: closed(Some("desk")) });
+    assert_eq!(world.states[&aor("alice")], State::Online, "the other one says nothing");
+    world.input(phones(&["desk"]));
+    assert_eq!(world.states[&aor("alice")], State::Offline);
+    world.input(phones(&["desk", "sofa"]));
+    assert_eq!(world.states[&aor("alice")], State::Online);
+    world.input(Input::Publish { ticket: 2, who: aor("alice"), put: Put { digest: 2, ..closed(None) } });
+    assert_eq!(
+        world.states[&aor("alice")],
+        State::Offline,
+        "one that came from elsewhere may be the other's"
+    );
+    world.run(60_000);
+}
+
+#[test]
 fn what_somebody_says_of_himself_is_asked_for_and_told() {
     let mut world = World::new();
-    world.input(Input::Registered { who: aor("alice"), is: true });
+    world.input(Input::Registered { who: aor("alice"), phones: vec!["desk".into()] });
     world.watch("bob", "alice");
     world.run(10_000);
     let manual = Some((State::Away, "lunch".into()));
