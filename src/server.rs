@@ -400,7 +400,6 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         hears: Arc::new(Watching(presence.clone())),
         clock,
         gauges: watching.clone(),
-        unsaved: Vec::new(),
     };
     let mut threads = Vec::new();
     let mut gauges = Vec::new();

@@ -53,7 +53,7 @@ pub struct Settings {
     pub pace: u32,
     /// A phone that is registered and publishes nothing counts as online.
     pub registered_is_online: bool,
-    /// Subscriptions in all, of one watcher, to one address.
+    /// Subscriptions in all, and publications; subscriptions of one watcher; to one address.
     pub max: usize,
     pub max_per_watcher: usize,
     pub max_per_address: usize,
@@ -174,7 +174,7 @@ pub enum No {
     TooBrief(u32),
     /// 403: he watches too many already.
     WatcherFull,
-    /// 503 with Retry-After: too many watch already.
+    /// 503 with Retry-After: too many watch or publish already.
     Full,
     /// 400: there is no way to where NOTIFYs should go.
     Unreachable,

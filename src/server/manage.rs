@@ -180,7 +180,7 @@ impl Management for Server {
                 NoSuch::Value(key, values) => format!("{key} can be {}", either(values)),
             })
         })?;
-        Ok(self.store.set(&account.address, change).await?)
+        Ok(self.focus.roster.set(&account.address, change).await?)
     }
 
     async fn account_blocked(&self, account: Aor) -> Result<Vec<BlockedInfo>, Denied> {

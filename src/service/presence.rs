@@ -39,6 +39,10 @@ const WHOLE: &str = "buddies";
 /// The agent answers at once; longer than this nobody waits (RFC 4320 §4.2).
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// A store that failed is asked again after this, then after twice this, up to the second.
+const FIND_AGAIN: Duration = Duration::from_millis(500);
+const FIND_AGAIN_MAX: Duration = Duration::from_secs(30);
+
 /// How the agent is told something. Returns at once.
 pub type Tell = Box<dyn Fn(Input) + Send + Sync>;
 
@@ -166,12 +170,21 @@ impl Presence {
     }
 
     /// `who` was authenticated.
-    pub async fn publish(&self, who: Aor, put: Put) -> Answer {
-        self.ask(|ticket| Input::Publish { ticket, who, put }).await
+    pub async fn publish(&self, who: Aor, put: Put) -> Result<Answer, Fault> {
+        let before = self.before(&who)?;
+        let answer = self.ask(|ticket| Input::Publish { ticket, who: who.clone(), put }).await;
+        self.judge_anew(&before, &who, &[])?;
+        Ok(answer)
+    }
+
+    /// To be remembered while a request of `who` is judged and on its way to the agent.
+    fn before(&self, who: &Aor) -> Result<Before, Fault> {
+        let decisions = *self.decisions();
+        Ok(Before { decisions, had_account: self.focus.is_account(who)? })
     }
 
     pub async fn subscribe(&self, asked: Asked) -> Result<Result<Answer, Refusal>, Fault> {
-        let before = *self.decisions();
+        let before = self.before(&asked.speaker.aor)?;
         let (target, standing, address) = match self.target(&asked).await? {
             Ok(target) => target,
             Err(refusal) => return Ok(Err(refusal)),
@@ -194,13 +207,13 @@ impl Presence {
             expires: asked.expires,
         };
         let answer = self.ask(|ticket| Input::Subscribe { ticket, new: Box::new(new) }).await;
-        self.judge_anew(before, &watcher, &judged)?;
+        self.judge_anew(&before, &watcher, &judged)?;
         Ok(Ok(answer))
     }
 
     pub async fn refresh(&self, again: Again) -> Result<Answer, Fault> {
-        let before = *self.decisions();
         let watcher = again.speaker.aor;
+        let before = self.before(&watcher)?;
         let entries = match again.list {
             Some(list) => Some(self.entries(&watcher, &list).await?),
             None => None,
@@ -217,22 +230,29 @@ impl Presence {
             entries,
         };
         let answer = self.ask(|ticket| Input::Refresh { ticket, refresh: Box::new(refresh) }).await;
-        self.judge_anew(before, &watcher, &judged)?;
+        self.judge_anew(&before, &watcher, &judged)?;
         Ok(answer)
     }
 
-    /// What was decided while a SUBSCRIBE was on its way to the agent has missed it: it is told once more.
-    fn judge_anew(&self, before: u64, watcher: &Aor, judged: &[(Aor, Standing)]) -> Result<(), Fault> {
+    /// What was decided while a request was on its way to the agent has missed it: the agent is told once more, and
+    /// whose account has ended meanwhile leaves nothing behind.
+    fn judge_anew(&self, before: &Before, who: &Aor, judged: &[(Aor, Standing)]) -> Result<(), Fault> {
         let decisions = self.decisions();
-        if *decisions == before || judged.is_empty() {
+        if *decisions == before.decisions {
             return Ok(());
         }
+        if before.had_account && !self.focus.is_account(who)? {
+            (self.tell)(Input::Gone(who.clone()));
+        }
         let people: Vec<Aor> = judged.iter().map(|(who, _)| who.clone()).collect();
-        let standings = self.roster.standings(watcher, &people)?;
-        for ((presentity, was), standing) in judged.iter().zip(standings) {
-            if *was != standing {
-                let (presentity, watcher) = (presentity.clone(), watcher.clone());
-                (self.tell)(Input::Standing { presentity, watcher, standing });
+        for ((presentity, was), standing) in judged.iter().zip(self.standings(who, &people)?) {
+            match standing {
+                None => (self.tell)(Input::Gone(presentity.clone())),
+                Some(standing) if standing == *was => {}
+                Some(standing) => {
+                    let (presentity, watcher) = (presentity.clone(), who.clone());
+                    (self.tell)(Input::Standing { presentity, watcher, standing });
+                }
             }
         }
         Ok(())
@@ -357,16 +377,24 @@ impl Presence {
             Event::State { who, state: State::Offline } => drop(self.states.remove(&who)),
             Event::State { who, state } => drop(self.states.insert(who, state)),
             Event::Ask(source) => {
-                let presence = self.clone();
-                self.runtime.spawn_blocking(move || {
-                    let told = presence.find(&source).unwrap_or_else(|fault| {
-                        // The agent waits for it: nothing is better than silence.
-                        error!(%fault, ?source, "presence is told nothing about this");
-                        nothing(source)
-                    });
-                    (presence.tell)(Input::Told(told));
-                });
+                self.runtime.spawn(self.clone().answer(source));
             }
+        }
+    }
+
+    /// Tells the agent what it asked for. A store that fails is asked again: no watcher is told that nobody is there
+    /// because a disk was busy.
+    async fn answer(self: Arc<Self>, source: Source) {
+        let mut pause = FIND_AGAIN;
+        loop {
+            let (presence, asked) = (self.clone(), source.clone());
+            let found = self.runtime.spawn_blocking(move || presence.find(&asked)).await;
+            match found.unwrap_or_else(|error| Err(Fault::Internal(error.to_string()))) {
+                Ok(told) => return (self.tell)(Input::Told(told)),
+                Err(fault) => error!(%fault, ?source, "presence waits for what it has to know"),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(FIND_AGAIN_MAX);
         }
     }
 
@@ -378,8 +406,11 @@ impl Presence {
                     self.rooms.retain(|_, known| known != address);
                     return Ok(Told::Room(address.clone(), None));
                 };
-                let room = cell.read().unwrap_or_else(PoisonError::into_inner).clone();
-                self.rooms.insert(room.conversation, address.clone());
+                let read = || cell.read().unwrap_or_else(PoisonError::into_inner);
+                // First, so that no change after what is read is missed.
+                let conversation = read().conversation;
+                self.rooms.insert(conversation, address.clone());
+                let room = read().clone();
                 Told::Room(address.clone(), Some(Arc::new(self.room_now(&room)?)))
             }
             Source::Mail(who) => {
@@ -436,11 +467,12 @@ impl Presence {
         let whole = group.eq_ignore_ascii_case(WHOLE);
         let mut entries = Vec::new();
         for buddy in self.roster.buddies(&owner)? {
-            let who = buddy.contact;
             if whole || buddy.groups.iter().any(|known| known.eq_ignore_ascii_case(&group)) {
+                let standing = self.roster.standing_of(&owner, &buddy)?;
+                let who = buddy.contact;
                 entries.push(Entry {
                     uri: who.uri().into(),
-                    standing: self.roster.standing(&who, &owner)?,
+                    standing,
                     is_room: self.store.room(&who)?.is_some(),
                     who: self.ours(&who),
                     name: buddy.nick.map(Into::into),
@@ -550,6 +582,12 @@ impl Presence {
     }
 }
 
+/// What was true before a request was judged.
+struct Before {
+    decisions: u64,
+    had_account: bool,
+}
+
 /// Who waits no longer for the answer to a request.
 struct End<'a> {
     presence: &'a Presence,
@@ -566,16 +604,6 @@ impl Drop for End<'_> {
 fn judged<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<(Aor, Standing)> {
     let people = entries.filter(|entry| !entry.is_room);
     people.filter_map(|entry| Some((entry.who.clone()?, entry.standing))).collect()
-}
-
-/// What is told when nothing could be found out.
-fn nothing(source: Source) -> Told {
-    match source {
-        Source::Person(who) => Told::Person(who, Person::default()),
-        Source::Room(room) => Told::Room(room, None),
-        Source::Mail(who) => Told::Mail(who, (0, 0)),
-        Source::List(list) => Told::List(list, Vec::new()),
-    }
 }
 
 /// Whose list an address names, and which: `alice+buddies`.

@@ -9,6 +9,7 @@ use sha1::{Digest, Sha1};
 
 use super::person::Told;
 use crate::chat::buddies::{self, Buddies, Line};
+use crate::chat::settings::Change;
 use crate::chat::split::{PART_BYTES, parts};
 use crate::presence::avatar::{AVATAR_MAX, media};
 use crate::presence::roster::{BUDDIES_MAX, Bond, Deed, Flags, decide};
@@ -229,6 +230,13 @@ impl Roster {
             self.told(|watched| watched.roster(who));
         }
         Ok(known)
+    }
+
+    /// One setting of his; what others see of him may hang on it.
+    pub async fn set(&self, who: &Aor, change: Change) -> Result<(), Fault> {
+        self.store.set(who, change).await?;
+        self.told(|watched| watched.status(who));
+        Ok(())
     }
 
     pub async fn set_status(&self, who: &Aor, status: Option<(State, String)>) -> Result<(), Fault> {

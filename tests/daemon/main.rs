@@ -39,3 +39,4 @@ mod rooms;
 mod roster;
 mod storm;
 mod trusted;
+mod watchers;

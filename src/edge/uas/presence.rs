@@ -56,7 +56,7 @@ impl Uas {
 
     pub(super) async fn publish(&self, bytes: &Bytes, message: &Message<'_>, flow: Flow) -> Answering {
         match self.put(bytes, message, flow) {
-            Ok((who, put)) => published(self.presence.publish(who, put).await),
+            Ok((who, put)) => self.presence.publish(who, put).await.map_or_else(Answering::from, published),
             Err(answer) => answer,
         }
     }

@@ -18,8 +18,8 @@ use crate::types::{Dest, UnixMs};
 
 /// Answers that end a subscription (RFC 6665 §4.2.2).
 const ENDS: &[u16] = &[404, 405, 410, 416, 480, 481, 482, 483, 484, 485, 489, 501, 604];
-/// The last NOTIFY waits for its document so long.
-const LAST_WAIT: Duration = Duration::from_secs(30);
+/// The last NOTIFY waits for its document so long, in milliseconds.
+const LAST_WAIT: i64 = 30_000;
 /// The longest that a phone may ask us to wait.
 const RETRY_MAX: u32 = 3600;
 
@@ -38,7 +38,8 @@ impl Agent {
             subscription.ending = Some(Reason::Timeout);
         }
         let ending = subscription.ending;
-        let expires_at = instant(now, subscription.expires_at);
+        let ended_at = subscription.expires_at;
+        let expires_at = instant(now, ended_at);
         if !subscription.owed && ending.is_none() {
             return self.arm(slot, expires_at);
         }
@@ -51,7 +52,7 @@ impl Agent {
         }
         match self.document(slot, events) {
             // Whoever is asked for it does not answer: the end is told without.
-            Made::Wait if ending.is_some() && expires_at + LAST_WAIT <= now.at => {
+            Made::Wait if ending.is_some() && ended_at + LAST_WAIT <= now.ms => {
                 self.send(now, slot, None, out, events);
             }
             Made::Wait => self.arm(slot, expires_at.max(now.at + Duration::from_secs(1))),

@@ -216,7 +216,8 @@ impl Agent {
             ending: (stored.expires_at <= now.ms).then_some(Reason::Timeout),
             version: stored.version.wrapping_add(AHEAD),
             cseq: stored.cseq.saturating_add(AHEAD),
-            ..Subscription::new(uid, new, way, stored.expires_at, now.at)
+            // What has ended meanwhile ends now.
+            ..Subscription::new(uid, new, way, stored.expires_at.max(now.ms), now.at)
         })
     }
 }

@@ -205,6 +205,18 @@ pub struct Subscription {
 }
 
 impl Subscription {
+    /// Why its watcher may not see a room as it is now, if that is what it is about; `None`: he may.
+    pub fn why_not(&self, room: Option<&super::RoomNow>) -> Option<Reason> {
+        let may = |room: &super::RoomNow| match self.package {
+            Package::Presence => room.is_open_to(&self.watcher),
+            _ => room.has(&self.watcher),
+        };
+        match room {
+            None => Some(Reason::NoResource),
+            Some(room) => (!may(room)).then_some(Reason::Rejected),
+        }
+    }
+
     /// One that was told nothing yet, and is owed everything at once.
     pub fn new(uid: u64, new: New, way: Way, expires_at: UnixMs, now: Instant) -> Subscription {
         Subscription {

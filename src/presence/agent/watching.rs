@@ -177,8 +177,10 @@ impl Agent {
         }
         (subscription.owed, subscription.full) = (true, true);
         (subscription.hold, subscription.not_before) = (now.at + AFTER_ANSWER, now.at);
+        // A list that we keep is what its owner made it.
+        let is_kept = matches!(&subscription.target, Target::List(list) if list.is_kept);
         self.changed.insert(slot);
-        if let Some(entries) = refresh.entries {
+        if let Some(entries) = refresh.entries.filter(|_| !is_kept) {
             self.relist(slot, &entries);
         }
         self.pump(now, slot, out, events);
@@ -247,19 +249,12 @@ impl Agent {
     pub(super) fn room_told(&mut self, room: &Aor, now: Option<&RoomNow>) {
         for package in [Package::Conference, Package::Presence] {
             for slot in self.watching(package, room) {
-                let Some(subscription) = self.slot(slot).filter(|known| matches!(known.target, Target::Room))
-                else {
-                    continue;
-                };
-                let may = |room: &RoomNow| match package {
-                    Package::Presence => room.is_open_to(&subscription.watcher),
-                    _ => room.has(&subscription.watcher),
-                };
-                subscription.ending = match now {
-                    None => Some(Reason::NoResource),
-                    Some(room) if !may(room) => Some(Reason::Rejected),
-                    Some(_) => subscription.ending,
-                };
+                if let Some(subscription) = self.slot(slot)
+                    && matches!(subscription.target, Target::Room)
+                    && let Some(reason) = subscription.why_not(now)
+                {
+                    subscription.ending = Some(reason);
+                }
             }
         }
     }
@@ -305,37 +300,37 @@ impl Agent {
 
     /// An account is no more: whoever watches it is told so, and what it watches and publishes ends.
     pub(super) fn gone(&mut self, now: Now, who: &Aor, out: &mut Outgoing, events: &mut Vec<Event>) {
+        // All are marked before anything is sent: what ends hears nothing more of the others.
+        let mut concerned = Vec::new();
         for slot in 0..self.slots.len() as u32 {
             let Some(subscription) = self.slot(slot) else { continue };
+            let is_his = |entry: &Entry| entry.who.as_ref() == Some(who);
             let reason = match &subscription.target {
-                _ if subscription.watcher == *who => Some(Reason::Rejected),
-                Target::Person if subscription.address == *who => Some(Reason::NoResource),
-                _ => None,
-            };
-            match (reason, &subscription.target) {
-                (Some(reason), _) => subscription.ending = Some(subscription.ending.unwrap_or(reason)),
-                (None, Target::List(list)) => {
+                _ if subscription.watcher == *who => Reason::Rejected,
+                Target::Person if subscription.address == *who => Reason::NoResource,
+                Target::List(list) if list.entries.iter().any(|known| is_his(&known.entry)) => {
                     let mut entries: Vec<Entry> =
                         list.entries.iter().map(|known| known.entry.clone()).collect();
-                    let mut there = false;
-                    for entry in entries.iter_mut().filter(|entry| entry.who.as_ref() == Some(who)) {
-                        (entry.who, there) = (None, true);
-                    }
-                    if !there {
-                        continue;
-                    }
+                    entries.iter_mut().filter(|entry| is_his(entry)).for_each(|entry| entry.who = None);
                     subscription.owed = true;
                     self.relist(slot, &entries);
+                    concerned.push(slot);
+                    continue;
                 }
-                (None, _) => continue,
-            }
+                _ => continue,
+            };
+            subscription.ending = Some(subscription.ending.unwrap_or(reason));
+            concerned.push(slot);
+        }
+        for slot in concerned {
             self.pump(now, slot, out, events);
         }
         self.waiting.remove(who);
-        for waiting in self.waiting.values_mut() {
-            waiting.retain(|known| known.who != *who);
+        let waits = |waiting: &[Waiting]| waiting.iter().any(|known| known.who == *who);
+        let for_whom = self.waiting.iter().filter(|(_, waiting)| waits(waiting));
+        for presentity in for_whom.map(|(presentity, _)| presentity.clone()).collect::<Vec<_>>() {
+            self.waits_no_more(now, &presentity, who, winfo::Cause::Noresource, out, events);
         }
-        self.waiting.retain(|_, waiting| !waiting.is_empty());
         if let Some(person) = self.people.get_mut(who) {
             let before = ends(&person.publications);
             person.publications.clear();
