@@ -22,7 +22,7 @@ use self::listen::{bind, descriptors, finder, our_side, raise_descriptor_limit};
 use crate::chat::ids::Ids;
 use crate::chat::shard::{Event, Input, Now, Settings, Shard};
 use crate::config::{Config, ConfigError, Level, LogFormat};
-use crate::edge::control::{ControlSocket, SocketLimits};
+use crate::edge::control::{ControlSocket, Gate, HttpDoor, HttpLimits, HttpServing, SocketLimits};
 use crate::edge::driver::{Driver, Gauges, House, Inbox, Mail, NewRequest, Served, StreamsToShards};
 use crate::edge::notifier::{Hears, Notifier};
 use crate::edge::tasks::Serving;
@@ -467,6 +467,7 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         started: Instant::now(),
     });
     let control = control_socket(&config, &server)?;
+    let http = http_door(&config, &server)?;
     let upkeep = tokio::spawn(upkeep(server.clone(), clock));
     greet(&server, &config);
     // Without systemd there is nobody to tell.
@@ -480,6 +481,7 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
     accepting.abort_all();
     upkeep.abort();
     control.abort();
+    drop(http);
     stop(threads, &inboxes, store).await;
     Ok(())
 }
@@ -610,6 +612,19 @@ fn control_socket(config: &Config, server: &Arc<Server>) -> Result<tokio::task::
     })?;
     let server = server.clone();
     Ok(tokio::spawn(socket.serve(server, SocketLimits::default(), std::future::pending())))
+}
+
+/// The HTTP door, if there is to be one.
+fn http_door(config: &Config, server: &Arc<Server>) -> Result<Option<HttpServing>, Fault> {
+    let Some(address) = config.control.http else { return Ok(None) };
+    let token = config.http_token().map_err(Fault::Internal)?;
+    let names = config.domains.iter().chain(config.aliases.keys()).cloned();
+    let failed = |error| {
+        Fault::Internal(format!("cannot listen on control.http, {address}: {error} (\"\" there: no HTTP)"))
+    };
+    let door = HttpDoor::bind(address, Gate::new(token.as_deref(), names)).map_err(failed)?;
+    info!(address = %door.address().map_err(failed)?, token = token.is_some(), "HTTP");
+    door.start(server.clone(), HttpLimits::default()).map(Some).map_err(failed)
 }
 
 /// The first thing a newcomer sees: where we listen and how to try it.

@@ -21,6 +21,7 @@ mod flows;
 mod fsync;
 mod fuzz;
 mod hostile;
+mod http;
 mod ipv6;
 mod kill;
 mod lists;

@@ -5,6 +5,9 @@
 
 mod deeds;
 mod frame;
+mod http;
+mod ordered;
+pub mod peers;
 mod perform;
 mod rosters;
 pub mod rpc;
@@ -14,8 +17,9 @@ mod values;
 
 pub use deeds::{
     AccountInfo, BlockedInfo, Denied, LetterInfo, Management, MemberInfo, RemovedInfo, RoomInfo, SettingInfo,
-    Stat, Status,
+    Stat, Status, Vitals,
 };
+pub use http::{Gate, HttpDoor, HttpLimits, HttpServing};
 pub use rosters::{AvatarInfo, BuddyInfo, PairInfo, PresenceInfo, Rosters};
 pub use socket::{ControlSocket, SocketLimits};
 

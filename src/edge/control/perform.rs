@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::deeds::{Denied, Management};
-use super::table::{COMMANDS, Command, Deed, find};
+use super::table::{COMMANDS, Command, Deed, Right, find};
 use super::values::Values;
 
 /// Does what `command` says. `values` were checked against it.
@@ -123,6 +123,12 @@ pub async fn perform<M: Management>(
             None => COMMANDS.iter().map(|c| c.name).collect(),
             Some(c) => json!([c.args.iter().map(|a| a.name).collect::<Vec<_>>()]),
         }),
+        Deed::Help => {
+            let wanted = values.text(0);
+            let all = COMMANDS.iter().filter(|c| wanted.as_deref().is_none_or(|name| c.name == name));
+            let line = |c: &Command| json!({ "command": c.name, "usage": c.usage(), "help": c.help, "changes": c.right == Right::Manage });
+            Ok(all.map(line).collect())
+        }
     }
 }
 

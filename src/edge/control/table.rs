@@ -98,6 +98,7 @@ pub(super) enum Deed {
     AvatarGet,
     AvatarRemove,
     Which,
+    Help,
 }
 
 const fn need(name: &'static str, kind: Kind) -> Arg {
@@ -399,6 +400,15 @@ pub const COMMANDS: &[Command] = &[
         right: Right::Read,
         columns: &[],
         deed: Deed::Which,
+    },
+    Command {
+        name: "help",
+        short: "",
+        args: &[may("command", Kind::Command)],
+        help: "tell what the commands do, or one",
+        right: Right::Read,
+        columns: &["command", "usage", "help", "changes"],
+        deed: Deed::Help,
     },
 ];
 

@@ -1,5 +1,7 @@
 //! The engine and the socket, over a management that keeps its accounts in a list.
 
+mod peers;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener as StdListener, UnixStream};
@@ -13,7 +15,7 @@ use tokio::sync::oneshot;
 use super::table::Right;
 use super::*;
 use crate::refusal::Fault;
-use crate::types::Aor;
+use crate::types::{Aor, Spread};
 
 #[derive(Default)]
 struct Fake {
@@ -70,6 +72,9 @@ impl Rosters for Fake {
     }
     async fn avatar_get(&self, _: Aor) -> Result<(AvatarInfo, Vec<u8>), Denied> {
         Ok((picture(), b"\x89PNG\r\n\x1a\n".to_vec()))
+    }
+    async fn avatar_find(&self, _: String) -> Result<(AvatarInfo, Vec<u8>), Denied> {
+        Err(Denied::NotFound("no picture".into()))
     }
     async fn avatar_remove(&self, _: Aor) -> Result<(), Denied> {
         Ok(())
@@ -154,6 +159,10 @@ impl Management for Fake {
             rooms: 0,
         })
     }
+    fn vitals(&self) -> Vitals {
+        let (commits, deliveries) = (Spread::default(), Spread::default());
+        Vitals { ready: true, uptime_s: 2, queued: 0, commits, deliveries }
+    }
     async fn server_stats(&self) -> Result<Vec<Stat>, Denied> {
         Ok(vec![Stat { name: "active_rooms", value: 2 }, Stat { name: "delivered", value: 7 }])
     }
@@ -161,6 +170,9 @@ impl Management for Fake {
         Ok(vec![self.room_show(Aor::new("team", "example.org").unwrap()).await?])
     }
     async fn room_show(&self, room: Aor) -> Result<RoomInfo, Denied> {
+        if room.user() != "team" && room.user() != "bob" {
+            return Err(Denied::NotFound(format!("no room {room}")));
+        }
         Ok(RoomInfo {
             room: room.to_string(),
             title: String::new(),
