@@ -20,6 +20,7 @@ mod faults;
 mod flows;
 mod fsync;
 mod fuzz;
+mod govern;
 mod hostile;
 mod http;
 mod ipv6;
