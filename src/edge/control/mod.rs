@@ -5,6 +5,7 @@
 
 mod deeds;
 mod frame;
+mod mi;
 mod ordered;
 pub mod peers;
 mod perform;
@@ -18,6 +19,7 @@ pub use deeds::{
     AccountInfo, BlockedInfo, Denied, LetterInfo, Management, MemberInfo, RemovedInfo, RoomInfo, SettingInfo,
     Stat, Status,
 };
+pub use mi::{MiDoors, MiServing};
 pub use rosters::{AvatarInfo, BuddyInfo, PairInfo, PresenceInfo, Rosters};
 pub use socket::{ControlSocket, SocketLimits};
 
