@@ -73,6 +73,7 @@ impl Daemon {
             .current_dir(dir.path())
             .env("IMCD_SIP__LISTEN", format!("udp:{address}"))
             .env("IMCD_LIMITS__POSTS_PER_S", "0")
+            .env("IMCD_CONTROL__HTTP", "")
             .env("IMCD_LOG__LEVEL", "warn")
             .stdout(Stdio::null())
             .spawn()

@@ -45,6 +45,10 @@ fn main() -> ExitCode {
         eprintln!("{name}: warning: {warning}");
     }
     if arguments.check {
+        if let Err(what) = config.http_token() {
+            eprintln!("{name}: {what}");
+            return ExitCode::FAILURE;
+        }
         println!("{name}: ok");
         return ExitCode::SUCCESS;
     }

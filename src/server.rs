@@ -1,6 +1,7 @@
 //! The whole: builds everything, starts, reloads, drains. Locks the data directory, so that two daemons never
 //! write one store.
 
+mod doors;
 mod life;
 mod listen;
 mod manage;
@@ -17,12 +18,12 @@ use nix::fcntl::{Flock, FlockArg};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
+use self::doors::Doors;
 use self::life::{ctime, stop, upkeep, wait_for_stop};
 use self::listen::{bind, descriptors, finder, our_side, raise_descriptor_limit};
 use crate::chat::ids::Ids;
 use crate::chat::shard::{Event, Input, Now, Settings, Shard};
 use crate::config::{Config, ConfigError, Level, LogFormat};
-use crate::edge::control::{ControlSocket, SocketLimits};
 use crate::edge::driver::{Driver, Gauges, House, Inbox, Mail, NewRequest, Served, StreamsToShards};
 use crate::edge::notifier::{Hears, Notifier};
 use crate::edge::tasks::Serving;
@@ -467,7 +468,7 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         listening,
         started: Instant::now(),
     });
-    let control = control_socket(&config, &server)?;
+    let doors = Doors::open(&config, &server)?;
     let upkeep = tokio::spawn(upkeep(server.clone(), clock));
     greet(&server, &config);
     // Without systemd there is nobody to tell.
@@ -480,7 +481,7 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     accepting.abort_all();
     upkeep.abort();
-    control.abort();
+    doors.close().await;
     stop(threads, &inboxes, store).await;
     Ok(())
 }
@@ -597,18 +598,6 @@ fn copies(sockets: &[Option<std::net::UdpSocket>]) -> Result<Vec<Option<std::net
         socket.as_ref().map(std::net::UdpSocket::try_clone).transpose().map_err(internal("sockets"))
     };
     sockets.iter().map(copy).collect()
-}
-
-fn control_socket(config: &Config, server: &Arc<Server>) -> Result<tokio::task::JoinHandle<()>, Fault> {
-    let path = config.control_socket();
-    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
-        std::fs::create_dir_all(dir).map_err(internal("run directory"))?;
-    }
-    let socket = ControlSocket::bind(&path).map_err(|error| {
-        Fault::Internal(format!("cannot open the control socket {}: {error}", path.display()))
-    })?;
-    let server = server.clone();
-    Ok(tokio::spawn(socket.serve(server, SocketLimits::default(), std::future::pending())))
 }
 
 /// The first thing a newcomer sees: where we listen and how to try it.

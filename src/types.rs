@@ -7,6 +7,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -395,6 +396,53 @@ pub struct Announcement {
     pub entries: Vec<Arc<Entry>>,
 }
 
+/// Upper bounds of the classes of a [`Spread`], in milliseconds; the last class has none.
+pub const SPREAD_MS: [u64; 15] =
+    [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 30_000, 60_000];
+
+/// How long things took: how many in each class of durations, and their sum.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Spread {
+    counts: [u64; SPREAD_MS.len() + 1],
+    sum_us: u64,
+}
+
+impl Spread {
+    pub fn add(&mut self, took: Duration) {
+        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let class = SPREAD_MS.iter().position(|most| us <= most * 1000).unwrap_or(SPREAD_MS.len());
+        self.counts[class] += 1;
+        self.sum_us = self.sum_us.saturating_add(us);
+    }
+
+    /// Each bound, and how many took no longer.
+    pub fn cumulated(&self) -> impl Iterator<Item = (u64, u64)> {
+        let sums = self.counts.iter().scan(0, |sum, count| {
+            *sum += count;
+            Some(*sum)
+        });
+        SPREAD_MS.into_iter().zip(sums)
+    }
+
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// Microseconds.
+    pub fn sum_us(&self) -> u64 {
+        self.sum_us
+    }
+}
+
+impl std::ops::AddAssign for Spread {
+    fn add_assign(&mut self, other: Spread) {
+        for (count, more) in self.counts.iter_mut().zip(other.counts) {
+            *count += more;
+        }
+        self.sum_us = self.sum_us.saturating_add(other.sum_us);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -416,5 +464,21 @@ mod tests {
             assert!(Aor::new("a", host).is_none(), "{host:?}");
         }
         assert!(Aor::new("a;b=c%20d", "[2001:db8::1]").is_some());
+    }
+
+    #[test]
+    fn durations_are_counted_in_the_class_that_they_do_not_exceed() {
+        let mut spread = Spread::default();
+        for ms in [0, 1, 2, 3, 60_000, 60_001] {
+            spread.add(Duration::from_millis(ms));
+        }
+        let mut twice = spread;
+        twice += spread;
+        let at = |spread: &Spread, bound| spread.cumulated().find(|(most, _)| *most == bound).map(|(_, n)| n);
+        assert_eq!([1, 2, 5, 30_000, 60_000].map(|b| at(&spread, b)), [2, 3, 4, 4, 5].map(Some));
+        assert_eq!((spread.count(), twice.count(), at(&twice, 60_000)), (6, 12, Some(10)));
+        assert_eq!(twice.sum_us(), 2 * 120_007_000);
+        spread.add(Duration::MAX);
+        assert_eq!(spread.sum_us(), u64::MAX);
     }
 }

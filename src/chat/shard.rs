@@ -23,7 +23,7 @@ use super::wheel::Wheel;
 use crate::config::Prefix;
 use crate::sip::transaction::{Fire, Timers};
 use crate::types::{
-    AccountId, Announcement, Aor, ConvId, Dest, DeviceKey, Entry, EntryKind, Seq, Span, UnixMs,
+    AccountId, Announcement, Aor, ConvId, Dest, DeviceKey, Entry, EntryKind, Seq, Span, Spread, UnixMs,
 };
 
 /// What does not change while the shard lives.
@@ -209,6 +209,8 @@ pub struct Counters {
     pub notices_dropped: u64,
     /// Taken with 202 by a route: stored there.
     pub stored_elsewhere: u64,
+    /// From accepting an entry to a device taking it.
+    pub took: Spread,
 }
 
 impl std::ops::AddAssign for Counters {
@@ -222,6 +224,7 @@ impl std::ops::AddAssign for Counters {
         self.asides_lost += other.asides_lost;
         self.notices_dropped += other.notices_dropped;
         self.stored_elsewhere += other.stored_elsewhere;
+        self.took += other.took;
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod check;
 mod load;
+mod secret;
 mod values;
 
 use std::collections::BTreeMap;
@@ -237,6 +238,8 @@ pub struct Control {
     /// HTTP address; `None`: none.
     #[serde(with = "values::blank")]
     pub http: Option<SocketAddr>,
+    /// File with the token that callers of HTTP must show, relative to `data_dir`; empty: none is asked for.
+    pub http_token_file: String,
 }
 
 /// `[log]`: what goes to stderr.
@@ -388,6 +391,7 @@ impl Default for Control {
             fifo: "imcd_fifo".into(),
             reply_dir: "/tmp".into(),
             http: Some(SocketAddr::from(([127, 0, 0, 1], 8080))),
+            http_token_file: String::new(),
         }
     }
 }
@@ -445,6 +449,25 @@ impl Config {
     /// The MI FIFO, if there is to be one.
     pub fn control_fifo(&self) -> Option<PathBuf> {
         Some(&self.control.fifo).filter(|name| !name.is_empty()).map(|name| self.run_dir.join(name))
+    }
+
+    /// The file of the token that callers of HTTP must show, if they must.
+    pub fn http_token_file(&self) -> Option<PathBuf> {
+        Some(&self.control.http_token_file)
+            .filter(|name| !name.is_empty())
+            .map(|name| self.data_dir.join(name))
+    }
+
+    /// The token that callers of HTTP must show, if they must.
+    ///
+    /// # Errors
+    /// What is wrong with the file, without what is in it.
+    pub fn http_token(&self) -> Result<Option<String>, String> {
+        let Some(path) = self.http_token_file().filter(|_| self.control.http.is_some()) else {
+            return Ok(None);
+        };
+        let read = secret::read(&path).map(Some);
+        read.map_err(|what| format!("control.http_token_file: {}: {what}", path.display()))
     }
 
     /// Defaults, then `file`, then those of `env` that begin with `IMCD_` and a known key or table.

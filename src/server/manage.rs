@@ -9,7 +9,7 @@ use crate::chat::settings::{self, KEYS, NoSuch, either};
 use crate::chat::shard::Counters;
 use crate::edge::control::{
     AccountInfo, BlockedInfo, Denied, LetterInfo, Management, MemberInfo, RemovedInfo, RoomInfo, SettingInfo,
-    Stat, Status,
+    Stat, Status, Vitals,
 };
 use crate::sip::digest::Ha1;
 use crate::sip::uri::canonical;
@@ -21,6 +21,18 @@ pub(super) fn missing(what: &str, who: &Aor) -> Denied {
 }
 
 impl Server {
+    /// Counters of all shards; outboxes, and how many of them have a transaction open.
+    fn delivered(&self) -> (Counters, u64, u64) {
+        let mut sum = Counters::default();
+        let (mut outboxes, mut open) = (0, 0);
+        for gauges in &self.gauges {
+            sum += *gauges.counters.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            outboxes += gauges.outboxes.load(Ordering::Relaxed);
+            open += gauges.open.load(Ordering::Relaxed);
+        }
+        (sum, outboxes, open)
+    }
+
     fn credentials(&self, account: &Aor, password: &str) -> Credentials {
         let realm = self.identity.realm_of(account);
         let [md5, md5_domain, sha256, sha256_domain] =
@@ -265,17 +277,22 @@ impl Management for Server {
         })
     }
 
-    async fn server_stats(&self) -> Result<Vec<Stat>, Denied> {
-        let mut sum = Counters::default();
-        let (mut outboxes, mut open) = (0, 0);
-        for gauges in &self.gauges {
-            sum += *gauges.counters.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            outboxes += gauges.outboxes.load(Ordering::Relaxed);
-            open += gauges.open.load(Ordering::Relaxed);
+    fn vitals(&self) -> Vitals {
+        Vitals {
+            ready: self.store.healthy(),
+            uptime_s: self.started.elapsed().as_secs(),
+            queued: self.store.queued() as u64,
+            commits: self.store.took(),
+            deliveries: self.delivered().0.took,
         }
+    }
+
+    async fn server_stats(&self) -> Result<Vec<Stat>, Denied> {
+        let (sum, outboxes, open) = self.delivered();
         let watching = *self.watching.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let stats = [
             ("active_rooms", self.store.active_rooms()),
+            ("members", self.store.listed_members()),
             ("contacts", self.registrar.count() as u64),
             ("connections", self.streams.count() as u64),
             ("outboxes", outboxes),

@@ -146,6 +146,12 @@ impl Rosters for Server {
         }
     }
 
+    async fn avatar_find(&self, sha1: String) -> Result<(AvatarInfo, Vec<u8>), Denied> {
+        let found = self.store.avatar_by_hash(&sha1)?;
+        let (who, avatar) = found.ok_or_else(|| Denied::NotFound("no such picture".into()))?;
+        Ok((avatar_info(&who, &avatar), avatar.data))
+    }
+
     async fn avatar_remove(&self, account: Aor) -> Result<(), Denied> {
         let who = self.known_account(&account)?.address;
         if self.focus.roster.remove_avatar(&who).await? { Ok(()) } else { Err(missing("picture of", &who)) }

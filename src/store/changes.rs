@@ -80,6 +80,7 @@ impl Turn<'_> {
                     invited.map(|(inviter, _)| inviter.as_str()),
                     invited.map(|(_, at)| at),
                 ])?;
+                staged.members += 1;
                 if flags & member_flag::INVITED == 0 {
                     self.open_span(account.id, conversation, when, staged)?;
                 }
@@ -104,12 +105,13 @@ impl Turn<'_> {
                 if rows == 0 {
                     return Err(refuse("he is not listed", room));
                 }
+                staged.members -= rows as i64;
                 let account = self.account(who, when.before)?;
                 let until = if *hears { when.heard } else { when.before };
                 self.close_span(account.id, conversation, until, staged)?;
             }
             RoomChange::Destroy => {
-                self.conn.prepare_cached(&sql.delete_members)?.execute([address.uri()])?;
+                let members = self.conn.prepare_cached(&sql.delete_members)?.execute([address.uri()])?;
                 self.conn.prepare_cached(&sql.delete_room)?.execute([conversation.0])?;
                 self.conn
                     .prepare_cached("UPDATE conversation SET ended = 1 WHERE id = ?1")?
@@ -126,6 +128,7 @@ impl Turn<'_> {
                 drop(rows);
                 drop(close);
                 staged.rooms -= 1;
+                staged.members -= members as i64;
                 let draft = self.draft(room)?;
                 draft.version = 0;
                 draft.renewed = true;

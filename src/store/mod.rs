@@ -37,7 +37,8 @@ use rusqlite::OptionalExtension;
 
 use crate::refusal::Fault;
 use crate::types::{
-    Accepted, AccountId, Announcement, Answer, Aor, Commit, Committed, ConvId, DeviceKey, Origin, Seq, UnixMs,
+    Accepted, AccountId, Announcement, Answer, Aor, Commit, Committed, ConvId, DeviceKey, Origin, Seq,
+    Spread, UnixMs,
 };
 
 pub use accounts::{Account, Credentials, StoredBinding, View};
@@ -109,6 +110,8 @@ struct Shared {
     heads: DashMap<ConvId, Seq>,
     head: AtomicI64,
     active_rooms: AtomicI64,
+    /// Members that the rooms list.
+    listed: AtomicI64,
     positions: Mutex<Positions>,
     on_commit: RwLock<Option<Arc<OnCommit>>>,
     healthy: AtomicBool,
@@ -117,6 +120,8 @@ struct Shared {
     trimmer: Mutex<trim::Walk>,
     /// Jobs on their way to the writer.
     queued: AtomicUsize,
+    /// How long batches took.
+    took: Mutex<Spread>,
 }
 
 /// Positions that are not on disk yet.
@@ -191,7 +196,10 @@ impl Store {
         pages::load_heads(&conn, &heads).map_err(sqlite::fault)?;
         let head = schema::head(&conn).map_err(sqlite::fault)?;
         let sql = rooms::Statements::new(&tables);
-        let active: i64 = conn.query_row(&sql.count_rooms, [], |row| row.get(0)).map_err(sqlite::fault)?;
+        let count = |sql: &str| -> Result<i64, Fault> {
+            conn.query_row(sql, [], |row| row.get(0)).map_err(sqlite::fault)
+        };
+        let (active, listed) = (count(&sql.count_rooms)?, count(&sql.count_members)?);
         let shared = Arc::new(Shared {
             sql,
             readers,
@@ -200,12 +208,14 @@ impl Store {
             heads,
             head: AtomicI64::new(head),
             active_rooms: AtomicI64::new(active),
+            listed: AtomicI64::new(listed),
             positions: Mutex::default(),
             on_commit: RwLock::new(None),
             healthy: AtomicBool::new(true),
             full: AtomicBool::new(false),
             trimmer: Mutex::default(),
             queued: AtomicUsize::new(0),
+            took: Mutex::default(),
             options,
         });
         let writer = writer::Writer::start(shared.clone(), conn)?;
@@ -243,6 +253,16 @@ impl Store {
                 })
                 .optional()
         })
+    }
+
+    /// How long groups of writes took to be durable.
+    pub fn took(&self) -> Spread {
+        *self.0.shared.took.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes on their way to the disk.
+    pub fn queued(&self) -> usize {
+        self.0.shared.queued.load(Ordering::Relaxed)
     }
 
     /// The highest committed seq.

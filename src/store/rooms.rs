@@ -39,6 +39,7 @@ pub struct RoomLine {
 /// Statements on the peers' tables, with their names put in once.
 pub(super) struct Statements {
     pub(super) count_rooms: String,
+    pub(super) count_members: String,
     find_room: String,
     members: String,
     list: String,
@@ -57,6 +58,7 @@ impl Statements {
     pub(super) fn new(tables: &Tables) -> Statements {
         Statements {
             count_rooms: tables.fill("SELECT count(*) FROM {rooms}"),
+            count_members: tables.fill("SELECT count(*) FROM {members}"),
             find_room: tables.fill(
                 "SELECT r.name, r.domain, r.flag, r.conversation, c.title, c.version
                  FROM {rooms} r JOIN conversation c ON c.id = r.conversation
@@ -236,6 +238,11 @@ impl Store {
     /// Rooms there are.
     pub fn active_rooms(&self) -> u64 {
         self.0.shared.active_rooms.load(Ordering::Relaxed).max(0) as u64
+    }
+
+    /// Members that all rooms list together, the invited too.
+    pub fn listed_members(&self) -> u64 {
+        self.0.shared.listed.load(Ordering::Relaxed).max(0) as u64
     }
 }
 

@@ -17,6 +17,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../sql/sqlite/0005_names.sql"),
     include_str!("../../sql/sqlite/0006_roster.sql"),
     include_str!("../../sql/sqlite/0007_presence.sql"),
+    include_str!("../../sql/sqlite/0008_pictures.sql"),
 ];
 const IMC: &str = include_str!("../../sql/sqlite/imc.sql");
 const IMC_INDEXES: &str = include_str!("../../sql/sqlite/imc_indexes.sql");

@@ -74,4 +74,21 @@ impl Store {
                 .optional()
         })
     }
+
+    /// Somebody's picture with this hash, and whose it is.
+    pub fn avatar_by_hash(&self, sha1: &str) -> Result<Option<(Aor, Avatar)>, Fault> {
+        self.0.shared.readers.ask(|conn| {
+            let found = conn
+                .prepare_cached(
+                    "SELECT username, domain, media, sha1, data FROM avatar
+                     JOIN account ON account.id = avatar.account WHERE sha1 = ?1 LIMIT 1",
+                )?
+                .query_row([sha1], |row| {
+                    let avatar = Avatar { media: row.get(2)?, sha1: row.get(3)?, data: row.get(4)? };
+                    Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, avatar))
+                })
+                .optional()?;
+            Ok(found.and_then(|(user, domain, avatar)| Some((Aor::new(&user, &domain)?, avatar))))
+        })
+    }
 }

@@ -75,6 +75,7 @@ fn nowhere() -> Failure {
 pub(super) struct Staged {
     pub(super) announcement: Announcement,
     pub(super) rooms: i64,
+    pub(super) members: i64,
 }
 
 pub(super) struct Turn<'c> {
@@ -95,6 +96,7 @@ pub(super) struct Turn<'c> {
     heads: HashMap<ConvId, Option<Seq>>,
     stale: Vec<Aor>,
     rooms: i64,
+    members: i64,
     announcements: Vec<Announcement>,
 }
 
@@ -113,6 +115,7 @@ impl<'c> Turn<'c> {
             heads: HashMap::new(),
             stale: Vec::new(),
             rooms: 0,
+            members: 0,
             announcements: Vec::new(),
         }
     }
@@ -238,6 +241,7 @@ impl<'c> Turn<'c> {
         }
         staged.announcement.spans.extend(mailboxes);
         self.rooms += staged.rooms;
+        self.members += staged.members;
         if !staged.announcement.spans.is_empty() || !staged.announcement.entries.is_empty() {
             self.announcements.push(staged.announcement);
         }
@@ -412,6 +416,7 @@ impl<'c> Turn<'c> {
             shared.doubt_room(address, self.drafts.get(address).map_or(0, |draft| draft.version));
         }
         shared.active_rooms.fetch_add(self.rooms, Ordering::Relaxed);
+        shared.listed.fetch_add(self.members, Ordering::Relaxed);
         let told = shared.on_commit.read().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(told) = told {
             for announcement in self.announcements {

@@ -217,8 +217,10 @@ impl Thread {
         };
         let mut waiting = Vec::with_capacity(jobs.len());
         let mut jobs = jobs.drain(..);
+        let begun = Instant::now();
         match Self::transact(&shared, &conn, &mut jobs, &mut waiting, flush, &mut self.flushed) {
             Ok(done) => {
+                shared.took.lock().unwrap_or_else(PoisonError::into_inner).add(begun.elapsed());
                 if !shared.healthy.swap(true, Ordering::Relaxed) {
                     tracing::info!("the store takes writes again");
                 }

@@ -13,5 +13,6 @@ mod kamailio;
 mod kit;
 mod offline;
 mod opensips;
+mod opensips_cli;
 mod restart;
 mod rooms;

@@ -325,7 +325,9 @@ impl Shard {
                 }
                 answered(&flight.item, outbox, status, None, events);
                 outbox.finish(&flight.item);
-                if let Item::Entry(_) = &flight.item {
+                if let Item::Entry(entry) = &flight.item {
+                    let ms = u64::try_from(now.ms - entry.at).unwrap_or(0);
+                    self.counters.took.add(Duration::from_millis(ms));
                     self.counters.delivered += 1;
                     self.counters.stored_elsewhere += u64::from(is_route && status == 202);
                 }

@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use super::rosters::Rosters;
 use crate::refusal::Fault;
-use crate::types::Aor;
+use crate::types::{Aor, Spread};
 
 /// Why a deed was not done.
 #[derive(Debug, Error)]
@@ -132,6 +132,21 @@ pub struct Stat {
     pub value: u64,
 }
 
+/// What is measured beside the statistics.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Vitals {
+    /// The store takes writes.
+    pub ready: bool,
+    /// Seconds since the start.
+    pub uptime_s: u64,
+    /// Writes on their way to the store.
+    pub queued: u64,
+    /// How long a group of writes took to be durable.
+    pub commits: Spread,
+    /// From accepting a message to a device taking it.
+    pub deliveries: Spread,
+}
+
 /// The deeds. Addresses are complete; `domain` as the one who asked spelled it.
 pub trait Management: Rosters {
     /// What a name without a domain belongs to.
@@ -175,6 +190,8 @@ pub trait Management: Rosters {
         block: bool,
     ) -> impl Future<Output = Result<(), Denied>> + Send;
     fn server_status(&self) -> impl Future<Output = Result<Status, Denied>> + Send;
+    /// Asks no disk.
+    fn vitals(&self) -> Vitals;
     fn server_stats(&self) -> impl Future<Output = Result<Vec<Stat>, Denied>> + Send;
     /// Of all served domains, or of one.
     fn room_list(&self, domain: Option<String>)

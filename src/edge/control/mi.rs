@@ -63,13 +63,22 @@ impl Drop for MiServing {
 }
 
 impl MiDoors {
-    /// Makes the FIFO and the socket whose paths are given. Answers go to FIFOs in `reply_dir`.
-    pub fn open(fifo: Option<&Path>, datagram: Option<&Path>, reply_dir: PathBuf) -> io::Result<MiDoors> {
-        Ok(MiDoors {
-            fifo: fifo.map(Fifo::make).transpose()?,
-            datagram: datagram.map(Datagrams::bind).transpose()?,
-            reply_dir,
-        })
+    /// Answers go to FIFOs in `reply_dir`.
+    pub fn new(reply_dir: PathBuf) -> MiDoors {
+        MiDoors { fifo: None, datagram: None, reply_dir }
+    }
+
+    /// Makes the FIFO, if there is a path for it. `AddrInUse` if somebody reads it, `AlreadyExists` if something else
+    /// is there.
+    pub fn with_fifo(mut self, path: Option<&Path>) -> io::Result<MiDoors> {
+        self.fifo = path.map(Fifo::make).transpose()?;
+        Ok(self)
+    }
+
+    /// Binds the datagram socket, if there is a path for it. Errors as [`MiDoors::with_fifo`].
+    pub fn with_datagram(mut self, path: Option<&Path>) -> io::Result<MiDoors> {
+        self.datagram = path.map(Datagrams::bind).transpose()?;
+        Ok(self)
     }
 
     /// Begins to serve, on a thread of its own. Whoever may write there has [`Right::Manage`]: the files' mode is

@@ -5,6 +5,7 @@
 
 mod deeds;
 mod frame;
+mod http;
 mod mi;
 mod ordered;
 pub mod peers;
@@ -17,8 +18,9 @@ mod values;
 
 pub use deeds::{
     AccountInfo, BlockedInfo, Denied, LetterInfo, Management, MemberInfo, RemovedInfo, RoomInfo, SettingInfo,
-    Stat, Status,
+    Stat, Status, Vitals,
 };
+pub use http::{Gate, HttpDoor, HttpLimits, HttpServing};
 pub use mi::{MiDoors, MiServing};
 pub use rosters::{AvatarInfo, BuddyInfo, PairInfo, PresenceInfo, Rosters};
 pub use socket::{ControlSocket, SocketLimits};

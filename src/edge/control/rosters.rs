@@ -91,5 +91,8 @@ pub trait Rosters: Send + Sync + 'static {
         data: Vec<u8>,
     ) -> impl Future<Output = Result<AvatarInfo, Denied>> + Send;
     fn avatar_get(&self, account: Aor) -> impl Future<Output = Result<(AvatarInfo, Vec<u8>), Denied>> + Send;
+    /// Somebody's picture with this SHA-1, lower-case.
+    fn avatar_find(&self, sha1: String)
+    -> impl Future<Output = Result<(AvatarInfo, Vec<u8>), Denied>> + Send;
     fn avatar_remove(&self, account: Aor) -> impl Future<Output = Result<(), Denied>> + Send;
 }

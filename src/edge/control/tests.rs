@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use super::table::Right;
 use super::*;
 use crate::refusal::Fault;
-use crate::types::Aor;
+use crate::types::{Aor, Spread};
 
 #[derive(Default)]
 struct Fake {
@@ -73,6 +73,9 @@ impl Rosters for Fake {
     }
     async fn avatar_get(&self, _: Aor) -> Result<(AvatarInfo, Vec<u8>), Denied> {
         Ok((picture(), b"\x89PNG\r\n\x1a\n".to_vec()))
+    }
+    async fn avatar_find(&self, _: String) -> Result<(AvatarInfo, Vec<u8>), Denied> {
+        Err(Denied::NotFound("no picture".into()))
     }
     async fn avatar_remove(&self, _: Aor) -> Result<(), Denied> {
         Ok(())
@@ -156,6 +159,10 @@ impl Management for Fake {
             contacts: 0,
             rooms: 0,
         })
+    }
+    fn vitals(&self) -> Vitals {
+        let (commits, deliveries) = (Spread::default(), Spread::default());
+        Vitals { ready: true, uptime_s: 2, queued: 0, commits, deliveries }
     }
     async fn server_stats(&self) -> Result<Vec<Stat>, Denied> {
         Ok(vec![Stat { name: "active_rooms", value: 2 }, Stat { name: "delivered", value: 7 }])

@@ -7,6 +7,7 @@ pub mod daemon;
 pub mod disk;
 pub mod dns;
 pub mod ear;
+pub mod http;
 pub mod phone;
 pub mod proxy;
 pub mod request;

@@ -12,6 +12,8 @@ pub struct Daemon {
     pub port: u16,
     dir: TempDir,
     auth_mode: &'static str,
+    /// `control.http`.
+    http: String,
     process: Process,
 }
 
@@ -32,25 +34,33 @@ impl Daemon {
             "[sip]\noutbound_proxy = \"sip:127.0.0.1:{proxy_port};transport=udp\"\n\
              trusted_peers = [\"127.0.0.1/32\"]\n"
         );
-        Daemon::with("auto", port, &config)
+        Daemon::with("auto", port, &config, String::new())
     }
 
     fn start(auth_mode: &'static str) -> Daemon {
         // An empty file, so that one in /etc is not taken.
-        Daemon::with(auth_mode, free_port(), "")
+        Daemon::with(auth_mode, free_port(), "", String::new())
     }
 
-    fn with(auth_mode: &'static str, port: u16, config: &str) -> Daemon {
+    fn with(auth_mode: &'static str, port: u16, config: &str, http: String) -> Daemon {
         let dir = TempDir::new().expect("a directory for the daemon");
         write(&dir, "imcd.toml", config);
-        let process = launch(&dir, port, auth_mode);
-        Daemon { port, dir, auth_mode, process }
+        let process = launch(&dir, port, auth_mode, &http);
+        Daemon { port, dir, auth_mode, http, process }
+    }
+
+    /// One that is managed over HTTP too, at this address and port.
+    pub fn with_http() -> (Daemon, String) {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let http = free.local_addr().expect("it is bound").to_string();
+        drop(free);
+        (Daemon::with("auto", free_port(), "", http.clone()), http)
     }
 
     /// Asks it to stop, as a service manager does, and starts it again on what it had stored.
     pub fn restart(&mut self) {
         self.stop();
-        self.process = launch(&self.dir, self.port, self.auth_mode);
+        self.process = launch(&self.dir, self.port, self.auth_mode, &self.http);
     }
 
     pub fn stop(&mut self) {
@@ -66,7 +76,7 @@ impl Daemon {
     /// Ends it as a power cut does, and starts it again.
     pub fn crash(&mut self) {
         self.process.kill();
-        self.process = launch(&self.dir, self.port, self.auth_mode);
+        self.process = launch(&self.dir, self.port, self.auth_mode, &self.http);
     }
 
     /// Waits until something waits for `user`.
@@ -87,7 +97,7 @@ impl Daemon {
             |row| row.get(0),
         );
         drop(file);
-        self.process = launch(&self.dir, self.port, self.auth_mode);
+        self.process = launch(&self.dir, self.port, self.auth_mode, &self.http);
         moved.expect("something was said")
     }
 
@@ -125,7 +135,7 @@ impl Server for Daemon {
     }
 }
 
-fn launch(dir: &TempDir, port: u16, auth_mode: &str) -> Process {
+fn launch(dir: &TempDir, port: u16, auth_mode: &str, http: &str) -> Process {
     let mut command = Command::new(env!("CARGO_BIN_EXE_imcd"));
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"IMCD_")) {
         command.env_remove(name);
@@ -137,7 +147,7 @@ fn launch(dir: &TempDir, port: u16, auth_mode: &str) -> Process {
         .env("IMCD_RUN_DIR", dir.path())
         .env("IMCD_SIP__LISTEN", format!("udp:127.0.0.1:{port},tcp:127.0.0.1:{port}"))
         .env("IMCD_AUTH__MODE", auth_mode)
-        .env("IMCD_CONTROL__HTTP", "")
+        .env("IMCD_CONTROL__HTTP", http)
         .env("IMCD_CONTROL__FIFO", "")
         .env("RUST_BACKTRACE", "1")
         .current_dir(dir.path())

@@ -31,7 +31,7 @@ async fn a_room_and_its_posts_are_as_committed_and_survive_a_restart() {
     let store = Store::open(options(dir.path())).unwrap();
     assert_eq!(state(&store, "team"), before);
     assert_eq!(store.head(), seqs[0]);
-    assert_eq!(store.active_rooms(), 1);
+    assert_eq!((store.active_rooms(), store.listed_members()), (1, 3));
     let page = store.page(&spans(&store, "alice"), Seq(0), 10, NOW).unwrap();
     let entry = &page.entries[0];
     assert_eq!(&*entry.from.name, "The \"Team\"");
@@ -52,15 +52,20 @@ async fn the_room_that_was_lent_moves_on_with_each_commit() {
     room(&store, "team", &["alice"]).await;
     let lent = store.room(&aor("team")).unwrap().unwrap();
     done(&store, step("team", 1, vec![admit("bob", 0)], vec![])).await;
+    assert_eq!(store.listed_members(), 2);
+    let twice = store.commit(step("team", 2, vec![admit("carol", 0), admit("bob", 0)], vec![])).await;
+    assert!(twice.is_err());
+    assert_eq!(store.listed_members(), 2, "what is taken back does not count");
     done(&store, step("team", 2, vec![RoomChange::SetFlags { who: aor("bob"), flags: 2 }], vec![])).await;
     assert_eq!(*lent.read().unwrap(), state(&store, "team"));
     assert_eq!(lent.read().unwrap().members[1].flags, member_flag::ADMIN);
     assert_eq!(lent.read().unwrap().version, 3);
     done(&store, step("team", 3, vec![leave("bob")], vec![notice("bob left")])).await;
     assert_eq!(lent.read().unwrap().members.len(), 1);
+    assert_eq!(store.listed_members(), 1);
     done(&store, step("team", 4, vec![RoomChange::Destroy], vec![])).await;
     assert!(store.room(&aor("team")).unwrap().is_none());
-    assert_eq!(store.active_rooms(), 0);
+    assert_eq!((store.active_rooms(), store.listed_members()), (0, 0));
 }
 
 #[tokio::test]

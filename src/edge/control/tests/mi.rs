@@ -24,7 +24,8 @@ impl Doors {
     fn open() -> Doors {
         let dir = tempfile::tempdir().unwrap();
         let (fifo, socket) = (dir.path().join("fifo"), dir.path().join("dgram"));
-        let doors = MiDoors::open(Some(&fifo), Some(&socket), dir.path().to_path_buf()).unwrap();
+        let doors = MiDoors::new(dir.path().to_path_buf());
+        let doors = doors.with_fifo(Some(&fifo)).unwrap().with_datagram(Some(&socket)).unwrap();
         let serving = Some(doors.start(Arc::new(Fake::default())).unwrap());
         Doors { dir, serving }
     }

@@ -1,0 +1,2 @@
+-- Pictures are asked for by their hash.
+CREATE INDEX avatar_hash ON avatar (sha1);
