@@ -6,6 +6,7 @@ mod life;
 mod listen;
 mod manage;
 mod people;
+mod rooms;
 
 use std::fs::{File, OpenOptions};
 use std::net::{IpAddr, SocketAddr};
@@ -252,7 +253,10 @@ struct Server {
     presence: Arc<Presence>,
     watching: Arc<Mutex<presence::Counters>>,
     listening: Vec<Listening>,
+    clock: Clock,
     started: Instant,
+    reread: Reread,
+    set_level: SetLevel,
 }
 
 async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<(), Fault> {
@@ -466,7 +470,10 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         presence,
         watching,
         listening,
+        clock,
         started: Instant::now(),
+        reread,
+        set_level,
     });
     let doors = Doors::open(&config, &server)?;
     let upkeep = tokio::spawn(upkeep(server.clone(), clock));
@@ -477,7 +484,7 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
     let [Ok(terminate), Ok(interrupt), Ok(hangup)] = &mut signals else {
         return Err(Fault::Internal("signals cannot be handled".into()));
     };
-    wait_for_stop(&server, terminate, interrupt, hangup, &reread, &set_level).await;
+    wait_for_stop(&server, terminate, interrupt, hangup).await;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     accepting.abort_all();
     upkeep.abort();

@@ -21,6 +21,7 @@ mod fifo;
 mod flows;
 mod fsync;
 mod fuzz;
+mod govern;
 mod hostile;
 mod http;
 mod ipv6;

@@ -82,7 +82,10 @@ impl Uas {
             return Err(Answering::of(400, "Two Entity-Tags"));
         }
         let body = self.published_body(bytes, message, &who);
-        let (phone, digest) = (self.registrar.phone_at(&who, &flow), self.ids.body(message.body()));
+        let phone = self.registrar.phone_at(&who, &flow);
+        // Proxies put theirs above it.
+        let from = message.vias().filter_map(Result::ok).last().map(|via| via.sent_by).unwrap_or_default();
+        let digest = self.ids.body(&[from.as_bytes(), b" ", message.body()].concat());
         Ok((who, Put { etag, expires: message.expires(), phone, digest, body }))
     }
 

@@ -4,9 +4,10 @@
 
 use serde_json::Value;
 
-use super::super::deeds::{Management, RoomInfo};
+use super::super::deeds::Management;
 use super::super::ordered::Json;
 use super::super::peers::{self, Params, Peer, Told, uri};
+use super::super::rooms::RoomInfo;
 use super::super::rpc::{INVALID_PARAMS, METHOD_NOT_FOUND, RpcError};
 use super::super::table::Right;
 
