@@ -42,3 +42,4 @@ mod rooms;
 mod roster;
 mod storm;
 mod trusted;
+mod watchers;
