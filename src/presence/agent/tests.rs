@@ -363,7 +363,7 @@ impl World {
         assert!(agent.dialogs.is_empty() && agent.watches.is_empty() && agent.watchers.is_empty());
         assert!(agent.people.is_empty() && agent.rooms.is_empty() && agent.mails.is_empty());
         assert!(agent.lists.is_empty() && agent.ends.is_empty() && agent.publishers.is_empty());
-        assert!(agent.changed.is_empty());
+        assert!(agent.changed.is_empty() && agent.listed == 0);
     }
 }
 
