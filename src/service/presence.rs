@@ -439,12 +439,15 @@ impl Presence {
         }
     }
 
-    /// Devices have taken something.
-    pub fn taken(&self, moved: &[(AccountId, DeviceKey, Seq)]) {
-        for (account, ..) in moved {
-            if let Some(who) = self.mailboxes.get(account) {
-                (self.tell)(Input::Moved(Source::Mail(who.clone())));
-            }
+    /// Whose lamps have to do with these devices.
+    pub fn watched(&self, moved: &[(AccountId, DeviceKey, Seq)]) -> Vec<Aor> {
+        moved.iter().filter_map(|(account, ..)| Some(self.mailboxes.get(account)?.clone())).collect()
+    }
+
+    /// Devices of these have taken something, and the store knows it.
+    pub fn taken(&self, watched: Vec<Aor>) {
+        for who in watched {
+            (self.tell)(Input::Moved(Source::Mail(who)));
         }
     }
 

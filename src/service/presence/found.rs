@@ -12,6 +12,7 @@ use super::{Presence, list_of};
 use crate::presence::agent::{Entry, Input, Person, RoomNow, Source, Told};
 use crate::presence::conference::{self, Member, Snapshot};
 use crate::refusal::Fault;
+use crate::service::offline::OFFERED;
 use crate::types::{Aor, Room, member_flag};
 
 /// Names the whole roster as a list: `alice+buddies`; another word names one of its groups.
@@ -37,7 +38,7 @@ impl Presence {
         }
     }
 
-    fn find(&self, source: &Source) -> Result<Told, Fault> {
+    fn find(self: &Arc<Self>, source: &Source) -> Result<Told, Fault> {
         Ok(match source {
             Source::Person(who) => Told::Person(who.clone(), self.person(who)?),
             Source::Room(address) => {
@@ -58,10 +59,23 @@ impl Presence {
                     self.mailboxes.insert(account.id, who.clone());
                 }
                 let waiting = self.offline.waiting(who)?;
-                Told::Mail(who.clone(), (waiting.new, waiting.old))
+                if waiting.offered > 0 {
+                    self.look_again(who);
+                }
+                // A lamp that is lit for every message says nothing.
+                Told::Mail(who.clone(), (waiting.new - waiting.offered, waiting.old))
             }
             Source::List(address) => Told::List(address.clone(), self.kept(address)?),
         })
+    }
+
+    /// What is offered to somebody's devices now waits then, unless one has taken it.
+    fn look_again(self: &Arc<Self>, who: &Aor) {
+        let (presence, who) = (self.clone(), who.clone());
+        self.runtime.spawn(async move {
+            tokio::time::sleep(OFFERED).await;
+            (presence.tell)(Input::Moved(Source::Mail(who)));
+        });
     }
 
     fn person(&self, who: &Aor) -> Result<Person, Fault> {
