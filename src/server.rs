@@ -395,7 +395,7 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
     });
     let watching = Arc::new(Mutex::default());
     let notifier = Notifier {
-        agent: agent(&config, &store, &registrar, ids, timers, clock, shards)?,
+        agent: agent(&config, &presence, &registrar, ids, timers, clock, shards)?,
         index: shards,
         inboxes: inboxes.clone(),
         sockets: copies(sockets.first().map_or(&[], Vec::as_slice))?,
@@ -404,7 +404,6 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         hears: Arc::new(Watching(presence.clone())),
         clock,
         gauges: watching.clone(),
-        unsaved: Vec::new(),
     };
     let mut threads = Vec::new();
     let mut gauges = Vec::new();
@@ -566,7 +565,7 @@ fn watch(presence: &Arc<Presence>, registrar: &Registrar, roster: &Roster) {
 /// The presence agent with what its last life has left.
 fn agent(
     config: &Config,
-    store: &Store,
+    presence: &Presence,
     registrar: &Arc<Registrar>,
     ids: Ids,
     timers: Timers,
@@ -594,9 +593,11 @@ fn agent(
     getrandom::fill(&mut seed).map_err(|error| Fault::Internal(format!("randomness: {error}")))?;
     let mut agent = Agent::new(settings, Instant::now(), u64::from_be_bytes(seed));
     let now = Now { at: Instant::now(), ms: clock.steady() };
-    for saved in store.saved_presence()? {
+    for saved in presence.store.saved_presence()? {
         agent.restore(now, saved);
     }
+    // What was decided just before a crash may not have been written with them.
+    agent.rejudge(|watcher, people| presence.standings(watcher, people))?;
     Ok(agent)
 }
 

@@ -41,3 +41,4 @@ mod rooms;
 mod roster;
 mod storm;
 mod trusted;
+mod watchers;
