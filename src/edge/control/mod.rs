@@ -6,6 +6,7 @@
 mod deeds;
 mod frame;
 mod http;
+mod mi;
 mod ordered;
 pub mod peers;
 mod perform;
@@ -21,6 +22,7 @@ pub use deeds::{
     RemovedInfo, SettingInfo, Stat, Status, Vitals,
 };
 pub use http::{Gate, HttpDoor, HttpLimits, HttpServing};
+pub use mi::{MiDoors, MiServing};
 pub use rooms::{MemberInfo, RoomInfo, Rooms, SaidInfo};
 pub use rosters::{AvatarInfo, BuddyInfo, PairInfo, PresenceInfo, Rosters};
 pub use socket::{ControlSocket, SocketLimits};

@@ -24,7 +24,7 @@ pub use sipp::Sipp;
 
 use process::Process;
 use std::net::{TcpListener, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
@@ -148,9 +148,11 @@ pub fn there(program: &str) -> bool {
     found
 }
 
-fn find_program(name: &str) -> Option<PathBuf> {
+/// Where a program is: in the search path, or where `tools/test-peers.sh` puts what is not of the distribution.
+pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
+    let ours = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("peers").join("bin");
+    std::env::split_paths(&path).chain([ours]).map(|dir| dir.join(name)).find(|file| file.is_file())
 }
 
 /// Waits until a SIP server answers OPTIONS over UDP.
