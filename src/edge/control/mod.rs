@@ -4,6 +4,7 @@
 //! whoever implements [`Management`].
 
 mod deeds;
+mod follow;
 mod frame;
 mod http;
 mod mi;
@@ -21,6 +22,7 @@ pub use deeds::{
     AccountInfo, BindingInfo, BlockedInfo, BroadcastInfo, Denied, LetterInfo, Management, ReloadInfo,
     RemovedInfo, SettingInfo, Stat, Status, Vitals,
 };
+pub use follow::{Following, Overheard};
 pub use http::{Gate, HttpDoor, HttpLimits, HttpServing};
 pub use mi::{MiDoors, MiServing};
 pub use rooms::{MemberInfo, RoomInfo, Rooms, SaidInfo};

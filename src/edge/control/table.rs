@@ -140,6 +140,7 @@ pub(super) enum Deed {
     ServerReload,
     ServerBackup,
     LogLevel,
+    Tail,
     RosterList,
     RosterAdd,
     RosterRemove,
@@ -580,6 +581,15 @@ pub const COMMANDS: &[Command] = &[
         right: Right::Manage,
         columns: &["level"],
         deed: Deed::LogLevel,
+    },
+    Command {
+        name: "tail",
+        short: "",
+        args: &[may("room", Kind::Address)],
+        help: "follow what is said, in a room or everywhere; of direct messages, from whom to whom",
+        right: Right::Manage,
+        columns: &[],
+        deed: Deed::Tail,
     },
     Command {
         name: "which",
