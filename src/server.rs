@@ -222,8 +222,10 @@ impl House for Rooms {
     }
 
     fn positions(&self, moved: Vec<(AccountId, DeviceKey, Seq)>) {
-        self.presence.taken(&moved);
+        // Whoever is told that something was taken asks the store what.
+        let watched = self.presence.watched(&moved);
         self.store.positions(moved);
+        self.presence.taken(watched);
     }
 }
 
