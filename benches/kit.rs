@@ -263,7 +263,8 @@ impl Room {
                 self.posts += 1;
             }
             self.hear();
-            while self.heard.get(&done) == Some(&(self.members - 1)) {
+            // More than there are, if one came again because its answer was lost.
+            while self.heard.get(&done).is_some_and(|heard| *heard >= self.members - 1) {
                 self.heard.remove(&done);
                 done += 1;
             }
