@@ -32,8 +32,7 @@ fn line(heard: &Value) -> String {
     let field = |name: &str| harmless(heard[name].as_str().unwrap_or_default());
     let [at, room, from, to] = ["at", "room", "from", "to"].map(field);
     // Further lines stand under the first, where nobody's name can stand.
-    let lines: Vec<String> =
-        heard["text"].as_str().unwrap_or_default().lines().map(|line| harmless(line)).collect();
+    let lines: Vec<String> = heard["text"].as_str().unwrap_or_default().lines().map(harmless).collect();
     let text = lines.join("\n    ");
     match heard["kind"].as_str() {
         Some("post") => format!("{at}  {room}  {from}: {text}\n"),
