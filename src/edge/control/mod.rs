@@ -22,7 +22,7 @@ pub use deeds::{
 };
 pub use http::{Gate, HttpDoor, HttpLimits, HttpServing};
 pub use rooms::{MemberInfo, RoomInfo, Rooms, SaidInfo};
-pub use rosters::{AvatarInfo, BuddyInfo, PairInfo, PresenceInfo, Rosters};
+pub use rosters::{AvatarInfo, BuddyInfo, EntryInfo, PairInfo, PresenceInfo, Rosters, StepInfo};
 pub use socket::{ControlSocket, SocketLimits};
 
 #[cfg(test)]

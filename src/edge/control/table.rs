@@ -37,6 +37,10 @@ pub enum Kind {
     Groups,
     /// A note beside a state.
     Note,
+    /// `none`, `to`, `from` or `both`.
+    Sight,
+    /// Text. `imcctl` is given a file, or `-` for standard input, and reads it.
+    Document,
     /// Data in base64. `imcctl` is given a file and reads it.
     File,
     /// `yes` or `no`; the argument's own name is yes.
@@ -119,6 +123,12 @@ pub(super) enum Deed {
     RosterRemove,
     RosterLink,
     RosterUnlink,
+    RosterPut,
+    RosterDump,
+    RosterUsers,
+    RosterLinks,
+    RosterClear,
+    RosterSync,
     PresenceShow,
     PresenceSet,
     AvatarSet,
@@ -139,6 +149,7 @@ const fn may(name: &'static str, kind: Kind) -> Arg {
 const ROOM_COLUMNS: &[&str] = &["room", "title", "owner", "private", "members", "invited"];
 
 const MEMBER_COLUMNS: &[&str] = &["user", "role"];
+const ENTRY_COLUMNS: &[&str] = &["account", "user", "sight", "nick", "groups"];
 const BUDDY_COLUMNS: &[&str] = &["account", "user", "sight"];
 const PRESENCE_COLUMNS: &[&str] = &["account", "state", "says", "note", "avatar"];
 
@@ -274,6 +285,66 @@ pub const COMMANDS: &[Command] = &[
         right: Right::Manage,
         columns: BUDDY_COLUMNS,
         deed: Deed::RosterUnlink,
+    },
+    Command {
+        name: "roster.put",
+        short: "",
+        args: &[
+            need("account", Kind::Address),
+            need("user", Kind::Address),
+            need("sight", Kind::Sight),
+            may("nick", Kind::Nick),
+            may("groups", Kind::Groups),
+        ],
+        help: "put an entry on a roster as it is given, without asking anybody",
+        right: Right::Manage,
+        columns: BUDDY_COLUMNS,
+        deed: Deed::RosterPut,
+    },
+    Command {
+        name: "roster.dump",
+        short: "",
+        args: &[may("domain", Kind::Domain)],
+        help: "list all entries of all rosters, or of one domain's: what roster sync takes",
+        right: Right::Read,
+        columns: ENTRY_COLUMNS,
+        deed: Deed::RosterDump,
+    },
+    Command {
+        name: "roster.users",
+        short: "",
+        args: &[may("domain", Kind::Domain)],
+        help: "list who has a roster, and how many buddies are on it",
+        right: Right::Read,
+        columns: &["account", "buddies"],
+        deed: Deed::RosterUsers,
+    },
+    Command {
+        name: "roster.links",
+        short: "",
+        args: &[may("domain", Kind::Domain)],
+        help: "list the pairs who see each other",
+        right: Right::Read,
+        columns: &["account", "user"],
+        deed: Deed::RosterLinks,
+    },
+    Command {
+        name: "roster.clear",
+        short: "",
+        args: &[need("of", Kind::Word)],
+        help: "empty the roster of an account, those of a domain, or all",
+        right: Right::Manage,
+        columns: &["removed"],
+        deed: Deed::RosterClear,
+    },
+    Command {
+        name: "roster.sync",
+        short: "",
+        args: &[need("file", Kind::Document), may("domain", Kind::Domain), may("dry_run", Kind::Flag)],
+        help: "make the rosters what a file says, or one domain's, and show what has changed",
+        right: Right::Manage,
+        columns: &["change", "account", "user", "sight", "nick", "groups"],
+        deed: Deed::RosterSync,
     },
     Command {
         name: "presence.show",
