@@ -1,6 +1,7 @@
 //! The whole: builds everything, starts, reloads, drains. Locks the data directory, so that two daemons never
 //! write one store.
 
+mod doors;
 mod life;
 mod listen;
 mod manage;
@@ -18,12 +19,12 @@ use nix::fcntl::{Flock, FlockArg};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
+use self::doors::Doors;
 use self::life::{ctime, stop, upkeep, wait_for_stop};
 use self::listen::{bind, descriptors, finder, our_side, raise_descriptor_limit};
 use crate::chat::ids::Ids;
 use crate::chat::shard::{Event, Input, Now, Settings, Shard};
 use crate::config::{Config, ConfigError, Level, LogFormat};
-use crate::edge::control::{ControlSocket, Gate, HttpDoor, HttpLimits, HttpServing, SocketLimits};
 use crate::edge::driver::{Driver, Gauges, House, Inbox, Mail, NewRequest, Served, StreamsToShards};
 use crate::edge::notifier::{Hears, Notifier};
 use crate::edge::tasks::Serving;
@@ -218,8 +219,10 @@ impl House for Rooms {
     }
 
     fn positions(&self, moved: Vec<(AccountId, DeviceKey, Seq)>) {
-        self.presence.taken(&moved);
+        // Whoever is told that something was taken asks the store what.
+        let watched = self.presence.watched(&moved);
         self.store.positions(moved);
+        self.presence.taken(watched);
     }
 }
 
@@ -395,7 +398,7 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
     });
     let watching = Arc::new(Mutex::default());
     let notifier = Notifier {
-        agent: agent(&config, &store, &registrar, ids, timers, clock, shards)?,
+        agent: agent(&config, &presence, &registrar, ids, timers, clock, shards)?,
         index: shards,
         inboxes: inboxes.clone(),
         sockets: copies(sockets.first().map_or(&[], Vec::as_slice))?,
@@ -404,7 +407,6 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         hears: Arc::new(Watching(presence.clone())),
         clock,
         gauges: watching.clone(),
-        unsaved: Vec::new(),
     };
     let mut threads = Vec::new();
     let mut gauges = Vec::new();
@@ -474,8 +476,7 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         reread,
         set_level,
     });
-    let control = control_socket(&config, &server)?;
-    let http = http_door(&config, &server)?;
+    let doors = Doors::open(&config, &server)?;
     let upkeep = tokio::spawn(upkeep(server.clone(), clock));
     greet(&server, &config);
     // Without systemd there is nobody to tell.
@@ -488,8 +489,7 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     accepting.abort_all();
     upkeep.abort();
-    control.abort();
-    drop(http);
+    doors.close().await;
     stop(threads, &inboxes, store).await;
     Ok(())
 }
@@ -566,7 +566,7 @@ fn watch(presence: &Arc<Presence>, registrar: &Registrar, roster: &Roster) {
 /// The presence agent with what its last life has left.
 fn agent(
     config: &Config,
-    store: &Store,
+    presence: &Presence,
     registrar: &Arc<Registrar>,
     ids: Ids,
     timers: Timers,
@@ -594,9 +594,11 @@ fn agent(
     getrandom::fill(&mut seed).map_err(|error| Fault::Internal(format!("randomness: {error}")))?;
     let mut agent = Agent::new(settings, Instant::now(), u64::from_be_bytes(seed));
     let now = Now { at: Instant::now(), ms: clock.steady() };
-    for saved in store.saved_presence()? {
+    for saved in presence.store.saved_presence()? {
         agent.restore(now, saved);
     }
+    // What was decided just before a crash may not have been written with them.
+    agent.rejudge(|watcher, people| presence.standings(watcher, people))?;
     Ok(agent)
 }
 
@@ -606,31 +608,6 @@ fn copies(sockets: &[Option<std::net::UdpSocket>]) -> Result<Vec<Option<std::net
         socket.as_ref().map(std::net::UdpSocket::try_clone).transpose().map_err(internal("sockets"))
     };
     sockets.iter().map(copy).collect()
-}
-
-fn control_socket(config: &Config, server: &Arc<Server>) -> Result<tokio::task::JoinHandle<()>, Fault> {
-    let path = config.control_socket();
-    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
-        std::fs::create_dir_all(dir).map_err(internal("run directory"))?;
-    }
-    let socket = ControlSocket::bind(&path).map_err(|error| {
-        Fault::Internal(format!("cannot open the control socket {}: {error}", path.display()))
-    })?;
-    let server = server.clone();
-    Ok(tokio::spawn(socket.serve(server, SocketLimits::default(), std::future::pending())))
-}
-
-/// The HTTP door, if there is to be one.
-fn http_door(config: &Config, server: &Arc<Server>) -> Result<Option<HttpServing>, Fault> {
-    let Some(address) = config.control.http else { return Ok(None) };
-    let token = config.http_token().map_err(Fault::Internal)?;
-    let names = config.domains.iter().chain(config.aliases.keys()).cloned();
-    let failed = |error| {
-        Fault::Internal(format!("cannot listen on control.http, {address}: {error} (\"\" there: no HTTP)"))
-    };
-    let door = HttpDoor::bind(address, Gate::new(token.as_deref(), names)).map_err(failed)?;
-    info!(address = %door.address().map_err(failed)?, token = token.is_some(), "HTTP");
-    door.start(server.clone(), HttpLimits::default()).map(Some).map_err(failed)
 }
 
 /// The first thing a newcomer sees: where we listen and how to try it.

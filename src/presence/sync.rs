@@ -107,7 +107,7 @@ fn entry(row: Row, domain: &str) -> Result<Entry, String> {
 /// What has to be done so that `is` becomes `wanted`. Sight is one truth for two rosters: what one line says of a pair,
 /// the other's entry has too, and is made if no line names it.
 pub fn plan(is: &[Entry], wanted: &[Entry]) -> Vec<Step> {
-    let key = |account: &Aor, user: &Aor| (account.key().to_owned(), user.key().to_owned());
+    let key = |account: &Aor, user: &Aor| (account.key().to_owned(), user.key());
     let mut to_be: BTreeMap<_, Entry> = BTreeMap::new();
     for entry in wanted {
         to_be.insert(key(&entry.account, &entry.user), entry.clone());
@@ -252,22 +252,22 @@ mod tests {
         fn done_once_there_is_nothing_left_to_do(is in arb_entries(), wanted in arb_entries()) {
             let mut now: BTreeMap<(String, String), Entry> = BTreeMap::new();
             for entry in is {
-                now.insert((entry.account.key().into(), entry.user.key().into()), entry);
+                now.insert((entry.account.key(), entry.user.key()), entry);
             }
             let list = |now: &BTreeMap<_, Entry>| now.values().cloned().collect::<Vec<_>>();
             for step in plan(&list(&now), &wanted) {
                 match step {
                     Step::Add(entry) | Step::Change(entry) => {
-                        now.insert((entry.account.key().into(), entry.user.key().into()), entry);
+                        now.insert((entry.account.key(), entry.user.key()), entry);
                     }
                     Step::Remove { account, user } => {
-                        now.remove(&(account.key().into(), user.key().into()));
+                        now.remove(&(account.key(), user.key()));
                     }
                 }
             }
             prop_assert_eq!(text(&plan(&list(&now), &wanted)), Vec::<String>::new());
             for entry in now.values() {
-                let other = now.get(&(entry.user.key().into(), entry.account.key().into()));
+                let other = now.get(&(entry.user.key(), entry.account.key()));
                 let other = other.map_or(Bond::None, |other| other.bond);
                 prop_assert_eq!(other, mirrored(entry.bond));
             }

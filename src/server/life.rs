@@ -86,6 +86,9 @@ pub(super) async fn upkeep(server: Arc<Server>, clock: Clock) {
         trimmed = Instant::now();
         let now = clock.wall();
         server.store.sweep(now);
+        if let Err(fault) = server.presence.tidy() {
+            warn!(%fault, "presence was not tidied");
+        }
         trim(&server.store, now).await;
     }
 }

@@ -139,6 +139,8 @@ impl Management for Server {
         let concerned = self.focus.roster.concerned(&account)?;
         let was = self.store.remove_account(&account).await?;
         if was {
+            // First, so that watchers hear why.
+            self.presence.gone(&account);
             self.focus.roster.ended(&account, &concerned);
         }
         let rooms = self.focus.leave_all(&account).await?;
@@ -185,7 +187,7 @@ impl Management for Server {
                 NoSuch::Value(key, values) => format!("{key} can be {}", either(values)),
             })
         })?;
-        Ok(self.store.set(&account.address, change).await?)
+        Ok(self.focus.roster.set(&account.address, change).await?)
     }
 
     async fn account_blocked(&self, account: Aor) -> Result<Vec<BlockedInfo>, Denied> {

@@ -159,6 +159,10 @@ fn s23_a_cancel_changes_nothing() {
     let bob = daemon.udp("bob");
     let watch = bob.watches(PRESENCE, "alice");
     watch.hears("the first", |_| true);
+    let mut cancel = watch.first_request();
+    cancel.method = "CANCEL".into();
+    cancel.headers.clear();
+    assert_eq!(bob.ask(cancel).status(), 200);
     let alice = daemon.udp("alice");
     says(&alice, "<rpid:away/>");
     watch.hears("she is away", body("<rpid:away/>"));
@@ -396,6 +400,22 @@ fn k05_the_lamp_shows_what_waits() {
     bob.register();
     bob.hears("are you there?");
     watch.hears("none waits", |said| said.text().contains("Text-Message: 0/1"));
+}
+
+#[test]
+fn k05_what_is_taken_at_once_lights_no_lamp() {
+    let daemon = open_house();
+    let (alice, bob) = (daemon.udp("alice"), daemon.udp("bob"));
+    let watch = bob.watches("message-summary", "bob");
+    watch.hears("nothing waits", |said| said.text().contains("Text-Message: 0/0"));
+    for text in ["one", "two"] {
+        alice.expect(200, "bob", text);
+        bob.hears(text);
+    }
+    watch.hears("both were taken", |said| said.text().contains("Text-Message: 0/2"));
+    for told in watch.told() {
+        assert!(told.text().contains("Messages-Waiting: no"), "{}", told.text());
+    }
 }
 
 #[test]

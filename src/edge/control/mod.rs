@@ -6,6 +6,7 @@
 mod deeds;
 mod frame;
 mod http;
+mod mi;
 mod ordered;
 pub mod peers;
 mod perform;
@@ -20,7 +21,9 @@ pub use deeds::{
     AccountInfo, BindingInfo, BlockedInfo, BroadcastInfo, Denied, LetterInfo, Management, ReloadInfo,
     RemovedInfo, SettingInfo, Stat, Status, Vitals,
 };
+pub use frame::MAX_DOCUMENT;
 pub use http::{Gate, HttpDoor, HttpLimits, HttpServing};
+pub use mi::{MiDoors, MiServing};
 pub use rooms::{MemberInfo, RoomInfo, Rooms, SaidInfo};
 pub use rosters::{AvatarInfo, BuddyInfo, EntryInfo, PairInfo, PresenceInfo, Rosters, StepInfo};
 pub use socket::{ControlSocket, SocketLimits};

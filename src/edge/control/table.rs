@@ -3,6 +3,10 @@
 //! Prevents a command without help, and arguments whose order differs between doors. Never does a deed itself:
 //! that is `perform.rs`.
 
+mod commands;
+
+pub use commands::COMMANDS;
+
 /// What a door lets its callers do.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Right {
@@ -57,6 +61,34 @@ pub enum Kind {
     Output,
 }
 
+impl Kind {
+    /// What it must be, in the words of help.
+    pub fn expects(self) -> &'static str {
+        match self {
+            Kind::Address => "alice, alice@example.org or sip:alice@example.org",
+            Kind::Domain => "a domain such as example.org",
+            Kind::Secret => "a password; left out, it is asked for, or read from standard input",
+            Kind::Command => "the name of a command",
+            Kind::Text => "what is to be said; in quotes if it has spaces",
+            Kind::Statistic => "the name of a statistic, or the start of several",
+            Kind::Word => "one word",
+            Kind::Nick => "a nickname",
+            Kind::Title => "one line; in quotes if it has spaces",
+            Kind::Groups => "names of groups, with commas between them",
+            Kind::Note => "a note; in quotes if it has spaces",
+            Kind::Sight => "none, to, from or both",
+            Kind::Document => "a file, to be read; - is standard input",
+            Kind::File => "a file, to be read",
+            Kind::Flag => "yes or no",
+            Kind::Role => "owner, admin or member",
+            Kind::Count => "a number from 1 to 1000",
+            Kind::People => "addresses, as many as you like",
+            Kind::Path => "a file on the daemon's machine",
+            Kind::Output => "a file, to be written",
+        }
+    }
+}
+
 /// One argument.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Arg {
@@ -79,11 +111,11 @@ pub struct Command {
     pub right: Right,
     /// Fields of the result, in the order in which people see them; empty: the result is no object.
     pub columns: &'static [&'static str],
-    pub(super) deed: Deed,
+    pub(in crate::edge::control) deed: Deed,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Deed {
+pub(in crate::edge::control) enum Deed {
     AccountAdd,
     AccountRemove,
     AccountPasswd,
@@ -138,513 +170,9 @@ pub(super) enum Deed {
     Help,
 }
 
-const fn need(name: &'static str, kind: Kind) -> Arg {
-    Arg { name, kind, required: true }
-}
-
-const fn may(name: &'static str, kind: Kind) -> Arg {
-    Arg { name, kind, required: false }
-}
-
-const ROOM_COLUMNS: &[&str] = &["room", "title", "owner", "private", "members", "invited"];
-
-const MEMBER_COLUMNS: &[&str] = &["user", "role"];
-const ENTRY_COLUMNS: &[&str] = &["account", "user", "sight", "nick", "groups"];
-const BUDDY_COLUMNS: &[&str] = &["account", "user", "sight"];
-const PRESENCE_COLUMNS: &[&str] = &["account", "state", "says", "note", "avatar"];
-
-/// All commands, in the order in which help shows them.
-pub const COMMANDS: &[Command] = &[
-    Command {
-        name: "account.add",
-        short: "",
-        args: &[need("account", Kind::Address), may("password", Kind::Secret)],
-        help: "make an account; over RPC, one without a password cannot authenticate",
-        right: Right::Manage,
-        columns: &["account"],
-        deed: Deed::AccountAdd,
-    },
-    Command {
-        name: "account.remove",
-        short: "",
-        args: &[need("account", Kind::Address)],
-        help: "remove an account with its contacts and what waits for it, and take it out of its rooms",
-        right: Right::Manage,
-        columns: &["account", "left", "handed_over", "destroyed"],
-        deed: Deed::AccountRemove,
-    },
-    Command {
-        name: "account.passwd",
-        short: "",
-        args: &[need("account", Kind::Address), need("password", Kind::Secret)],
-        help: "set the password of an account",
-        right: Right::Manage,
-        columns: &["account"],
-        deed: Deed::AccountPasswd,
-    },
-    Command {
-        name: "account.list",
-        short: "accounts",
-        args: &[may("domain", Kind::Domain)],
-        help: "list the accounts, of all served domains or of one",
-        right: Right::Read,
-        columns: &["account", "password", "contacts"],
-        deed: Deed::AccountList,
-    },
-    Command {
-        name: "account.settings",
-        short: "",
-        args: &[need("account", Kind::Address)],
-        help: "show what an account has set for itself",
-        right: Right::Read,
-        columns: &["key", "value", "values"],
-        deed: Deed::AccountSettings,
-    },
-    Command {
-        name: "account.set",
-        short: "",
-        args: &[need("account", Kind::Address), need("key", Kind::Word), need("value", Kind::Word)],
-        help: "change a setting of an account",
-        right: Right::Manage,
-        columns: &["key", "value", "values"],
-        deed: Deed::AccountSet,
-    },
-    Command {
-        name: "account.blocked",
-        short: "",
-        args: &[need("account", Kind::Address)],
-        help: "list who may not write to an account",
-        right: Right::Read,
-        columns: &["user"],
-        deed: Deed::AccountBlocked,
-    },
-    Command {
-        name: "account.block",
-        short: "",
-        args: &[need("account", Kind::Address), need("user", Kind::Address)],
-        help: "let an account take no more messages from a user",
-        right: Right::Manage,
-        columns: &["account", "user"],
-        deed: Deed::AccountBlock,
-    },
-    Command {
-        name: "account.unblock",
-        short: "",
-        args: &[need("account", Kind::Address), need("user", Kind::Address)],
-        help: "let an account take messages from a blocked user again",
-        right: Right::Manage,
-        columns: &["account", "user"],
-        deed: Deed::AccountUnblock,
-    },
-    Command {
-        name: "roster.list",
-        short: "",
-        args: &[need("account", Kind::Address)],
-        help: "list the buddies of an account",
-        right: Right::Read,
-        columns: &["user", "nick", "groups", "sight", "state"],
-        deed: Deed::RosterList,
-    },
-    Command {
-        name: "roster.add",
-        short: "",
-        args: &[
-            need("account", Kind::Address),
-            need("user", Kind::Address),
-            may("nick", Kind::Nick),
-            may("groups", Kind::Groups),
-        ],
-        help: "add a buddy to an account, as its owner would: he is asked; or name one anew",
-        right: Right::Manage,
-        columns: BUDDY_COLUMNS,
-        deed: Deed::RosterAdd,
-    },
-    Command {
-        name: "roster.remove",
-        short: "",
-        args: &[need("account", Kind::Address), need("user", Kind::Address)],
-        help: "remove a buddy of an account",
-        right: Right::Manage,
-        columns: BUDDY_COLUMNS,
-        deed: Deed::RosterRemove,
-    },
-    Command {
-        name: "roster.link",
-        short: "",
-        args: &[need("account", Kind::Address), need("user", Kind::Address)],
-        help: "let two see each other, without asking them",
-        right: Right::Manage,
-        columns: BUDDY_COLUMNS,
-        deed: Deed::RosterLink,
-    },
-    Command {
-        name: "roster.unlink",
-        short: "",
-        args: &[need("account", Kind::Address), need("user", Kind::Address)],
-        help: "let two see each other no more",
-        right: Right::Manage,
-        columns: BUDDY_COLUMNS,
-        deed: Deed::RosterUnlink,
-    },
-    Command {
-        name: "roster.put",
-        short: "",
-        args: &[
-            need("account", Kind::Address),
-            need("user", Kind::Address),
-            need("sight", Kind::Sight),
-            may("nick", Kind::Nick),
-            may("groups", Kind::Groups),
-        ],
-        help: "put an entry on a roster as it is given, without asking anybody",
-        right: Right::Manage,
-        columns: BUDDY_COLUMNS,
-        deed: Deed::RosterPut,
-    },
-    Command {
-        name: "roster.dump",
-        short: "",
-        args: &[may("domain", Kind::Domain)],
-        help: "list all entries of all rosters, or of one domain's: what roster sync takes",
-        right: Right::Read,
-        columns: ENTRY_COLUMNS,
-        deed: Deed::RosterDump,
-    },
-    Command {
-        name: "roster.users",
-        short: "",
-        args: &[may("domain", Kind::Domain)],
-        help: "list who has a roster, and how many buddies are on it",
-        right: Right::Read,
-        columns: &["account", "buddies"],
-        deed: Deed::RosterUsers,
-    },
-    Command {
-        name: "roster.links",
-        short: "",
-        args: &[may("domain", Kind::Domain)],
-        help: "list the pairs who see each other",
-        right: Right::Read,
-        columns: &["account", "user"],
-        deed: Deed::RosterLinks,
-    },
-    Command {
-        name: "roster.clear",
-        short: "",
-        args: &[need("of", Kind::Word)],
-        help: "empty the roster of an account, those of a domain, or all",
-        right: Right::Manage,
-        columns: &["removed"],
-        deed: Deed::RosterClear,
-    },
-    Command {
-        name: "roster.sync",
-        short: "",
-        args: &[need("file", Kind::Document), may("domain", Kind::Domain), may("dry_run", Kind::Flag)],
-        help: "make the rosters what a file says, or one domain's, and show what has changed",
-        right: Right::Manage,
-        columns: &["change", "account", "user", "sight", "nick", "groups"],
-        deed: Deed::RosterSync,
-    },
-    Command {
-        name: "presence.show",
-        short: "",
-        args: &[need("account", Kind::Address)],
-        help: "show how an account is, and what it says of itself",
-        right: Right::Read,
-        columns: PRESENCE_COLUMNS,
-        deed: Deed::PresenceShow,
-    },
-    Command {
-        name: "presence.set",
-        short: "",
-        args: &[need("account", Kind::Address), need("state", Kind::Word), may("note", Kind::Note)],
-        help: "say how an account is, in its name; auto: its phones say it",
-        right: Right::Manage,
-        columns: PRESENCE_COLUMNS,
-        deed: Deed::PresenceSet,
-    },
-    Command {
-        name: "avatar.set",
-        short: "",
-        args: &[need("account", Kind::Address), need("file", Kind::File)],
-        help: "give an account a picture: PNG, JPEG, GIF or WebP of at most 64 KiB",
-        right: Right::Manage,
-        columns: &["account", "media", "sha1", "bytes"],
-        deed: Deed::AvatarSet,
-    },
-    Command {
-        name: "avatar.get",
-        short: "",
-        args: &[need("account", Kind::Address), may("file", Kind::Output)],
-        help: "show what picture an account has, and write it into a file",
-        right: Right::Read,
-        columns: &["account", "media", "sha1", "bytes", "data"],
-        deed: Deed::AvatarGet,
-    },
-    Command {
-        name: "avatar.remove",
-        short: "",
-        args: &[need("account", Kind::Address)],
-        help: "take the picture of an account away",
-        right: Right::Manage,
-        columns: &["account"],
-        deed: Deed::AvatarRemove,
-    },
-    Command {
-        name: "room.list",
-        short: "rooms",
-        args: &[may("domain", Kind::Domain)],
-        help: "list the rooms, of all served domains or of one",
-        right: Right::Read,
-        columns: ROOM_COLUMNS,
-        deed: Deed::RoomList,
-    },
-    Command {
-        name: "room.show",
-        short: "",
-        args: &[need("room", Kind::Address)],
-        help: "show a room",
-        right: Right::Read,
-        columns: ROOM_COLUMNS,
-        deed: Deed::RoomShow,
-    },
-    Command {
-        name: "room.create",
-        short: "",
-        args: &[need("room", Kind::Address), may("owner", Kind::Address), may("private", Kind::Flag)],
-        help: "make a room; without an owner only management changes it",
-        right: Right::Manage,
-        columns: ROOM_COLUMNS,
-        deed: Deed::RoomCreate,
-    },
-    Command {
-        name: "room.destroy",
-        short: "",
-        args: &[need("room", Kind::Address)],
-        help: "destroy a room; its members are told",
-        right: Right::Manage,
-        columns: &["room"],
-        deed: Deed::RoomDestroy,
-    },
-    Command {
-        name: "room.rename",
-        short: "",
-        args: &[need("room", Kind::Address), need("name", Kind::Title)],
-        help: "give a room the name that phones show; its address stays, and an empty name takes it away",
-        right: Right::Manage,
-        columns: ROOM_COLUMNS,
-        deed: Deed::RoomRename,
-    },
-    Command {
-        name: "room.set",
-        short: "",
-        args: &[need("room", Kind::Address), need("key", Kind::Word), need("value", Kind::Title)],
-        help: "change a setting of a room: title, or private to yes or no",
-        right: Right::Manage,
-        columns: ROOM_COLUMNS,
-        deed: Deed::RoomSet,
-    },
-    Command {
-        name: "room.post",
-        short: "",
-        args: &[need("room", Kind::Address), need("text", Kind::Text)],
-        help: "say something to all members, from the room itself",
-        right: Right::Manage,
-        columns: &["room"],
-        deed: Deed::RoomPost,
-    },
-    Command {
-        name: "room.history",
-        short: "",
-        args: &[need("room", Kind::Address), may("n", Kind::Count)],
-        help: "show what was said last in a room: 10 posts, or n",
-        right: Right::Read,
-        columns: &["at", "user", "text"],
-        deed: Deed::RoomHistory,
-    },
-    Command {
-        name: "member.list",
-        short: "members",
-        args: &[need("room", Kind::Address)],
-        help: "list the members of a room and who is invited",
-        right: Right::Read,
-        columns: MEMBER_COLUMNS,
-        deed: Deed::MemberList,
-    },
-    Command {
-        name: "member.add",
-        short: "",
-        args: &[need("room", Kind::Address), need("user", Kind::Address), may("role", Kind::Role)],
-        help: "add a member to a room, without asking; as its owner, the old one becomes an admin",
-        right: Right::Manage,
-        columns: MEMBER_COLUMNS,
-        deed: Deed::MemberAdd,
-    },
-    Command {
-        name: "member.remove",
-        short: "",
-        args: &[need("room", Kind::Address), need("user", Kind::Address)],
-        help: "remove a member from a room, or an invitation; an owner's room goes to the next one",
-        right: Right::Manage,
-        columns: &["room", "user"],
-        deed: Deed::MemberRemove,
-    },
-    Command {
-        name: "member.role",
-        short: "",
-        args: &[need("room", Kind::Address), need("user", Kind::Address), need("role", Kind::Role)],
-        help: "make a member the owner, an admin, or a plain member",
-        right: Right::Manage,
-        columns: MEMBER_COLUMNS,
-        deed: Deed::MemberRole,
-    },
-    Command {
-        name: "binding.list",
-        short: "bindings",
-        args: &[may("account", Kind::Address)],
-        help: "list the registered phones, of all accounts or of one",
-        right: Right::Read,
-        columns: &["account", "contact", "transport", "source", "expires_in", "user_agent"],
-        deed: Deed::BindingList,
-    },
-    Command {
-        name: "binding.drop",
-        short: "",
-        args: &[need("account", Kind::Address), may("contact", Kind::Word)],
-        help: "drop the registered phones of an account, or one contact, until they register again",
-        right: Right::Manage,
-        columns: &["account", "dropped"],
-        deed: Deed::BindingDrop,
-    },
-    Command {
-        name: "offline.list",
-        short: "",
-        args: &[may("account", Kind::Address)],
-        help: "list the direct messages that wait, of all accounts or of one",
-        right: Right::Read,
-        columns: &["id", "account", "from", "at", "expires", "type", "bytes"],
-        deed: Deed::OfflineList,
-    },
-    Command {
-        name: "offline.purge",
-        short: "",
-        args: &[need("account", Kind::Address)],
-        help: "throw away the direct messages that wait for an account",
-        right: Right::Manage,
-        columns: &["account", "purged"],
-        deed: Deed::OfflinePurge,
-    },
-    Command {
-        name: "offline.deliver",
-        short: "",
-        args: &[need("account", Kind::Address)],
-        help: "try now to deliver what waits for an account",
-        right: Right::Manage,
-        columns: &["account", "waiting", "ways"],
-        deed: Deed::OfflineDeliver,
-    },
-    Command {
-        name: "message.send",
-        short: "",
-        args: &[need("from", Kind::Address), need("to", Kind::Address), need("text", Kind::Text)],
-        help: "say something in an account's name, to a person or to a room it belongs to",
-        right: Right::Manage,
-        columns: &["from", "to"],
-        deed: Deed::MessageSend,
-    },
-    Command {
-        name: "message.broadcast",
-        short: "",
-        args: &[need("from", Kind::Address), need("text", Kind::Text), may("to", Kind::People)],
-        help: "say something in an account's name, or the manager's, to all accounts or to these",
-        right: Right::Manage,
-        columns: &["from", "sent", "refused"],
-        deed: Deed::MessageBroadcast,
-    },
-    Command {
-        name: "server.status",
-        short: "status",
-        args: &[],
-        help: "show how the daemon is",
-        right: Right::Read,
-        columns: &[
-            "version",
-            "pid",
-            "uptime_s",
-            "domains",
-            "listeners",
-            "auth",
-            "accounts",
-            "contacts",
-            "rooms",
-        ],
-        deed: Deed::ServerStatus,
-    },
-    Command {
-        name: "server.stats",
-        short: "stats",
-        args: &[may("name", Kind::Statistic)],
-        help: "show the counters since the start, all or those that begin with a name",
-        right: Right::Read,
-        columns: &["name", "value"],
-        deed: Deed::ServerStats,
-    },
-    Command {
-        name: "server.version",
-        short: "version",
-        args: &[],
-        help: "show the daemon's version",
-        right: Right::Read,
-        columns: &[],
-        deed: Deed::ServerVersion,
-    },
-    Command {
-        name: "server.reload",
-        short: "reload",
-        args: &[],
-        help: "read the configuration again",
-        right: Right::Manage,
-        columns: &["warnings", "needs_restart"],
-        deed: Deed::ServerReload,
-    },
-    Command {
-        name: "server.backup",
-        short: "backup",
-        args: &[need("file", Kind::Path)],
-        help: "copy the database into a new file, while the daemon goes on",
-        right: Right::Manage,
-        columns: &["file", "bytes"],
-        deed: Deed::ServerBackup,
-    },
-    Command {
-        name: "log.level",
-        short: "",
-        args: &[may("level", Kind::Word)],
-        help: "show how much is logged, or change it until the next reload or restart",
-        right: Right::Manage,
-        columns: &["level"],
-        deed: Deed::LogLevel,
-    },
-    Command {
-        name: "which",
-        short: "",
-        args: &[may("command", Kind::Command)],
-        help: "list the commands, or the parameters of one",
-        right: Right::Read,
-        columns: &[],
-        deed: Deed::Which,
-    },
-    Command {
-        name: "help",
-        short: "",
-        args: &[may("command", Kind::Command)],
-        help: "tell what the commands do, or one",
-        right: Right::Read,
-        columns: &["command", "usage", "help", "changes"],
-        deed: Deed::Help,
-    },
-];
+/// What cannot be got back: `imcctl` asks before it does one of these.
+const DESTROYS: &[&str] =
+    &["account.remove", "avatar.remove", "room.destroy", "roster.clear", "offline.purge"];
 
 /// The command with this RPC name.
 pub fn find(name: &str) -> Option<&'static Command> {
@@ -652,6 +180,11 @@ pub fn find(name: &str) -> Option<&'static Command> {
 }
 
 impl Command {
+    /// Whether what it takes away cannot be got back.
+    pub fn destroys(&self) -> bool {
+        DESTROYS.contains(&self.name)
+    }
+
     /// `account add ACCOUNT [PASSWORD]`: how `imcctl` writes it.
     pub fn usage(&self) -> String {
         let mut usage = self.name.replace('.', " ");
@@ -666,6 +199,11 @@ impl Command {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_destroys_is_in_the_table_and_changes_something() {
+        assert!(DESTROYS.iter().all(|name| find(name).is_some_and(|c| c.right == Right::Manage)));
+    }
 
     #[test]
     fn usage_shows_what_may_be_left_out() {

@@ -18,6 +18,8 @@ use crate::types::{Dest, UnixMs};
 
 /// Answers that end a subscription (RFC 6665 §4.2.2).
 const ENDS: &[u16] = &[404, 405, 410, 416, 480, 481, 482, 483, 484, 485, 489, 501, 604];
+/// The last NOTIFY waits for its document so long, in milliseconds.
+const LAST_WAIT: i64 = 30_000;
 /// The longest that a phone may ask us to wait.
 const RETRY_MAX: u32 = 3600;
 
@@ -36,7 +38,8 @@ impl Agent {
             subscription.ending = Some(Reason::Timeout);
         }
         let ending = subscription.ending;
-        let expires_at = instant(now, subscription.expires_at);
+        let ended_at = subscription.expires_at;
+        let expires_at = instant(now, ended_at);
         if !subscription.owed && ending.is_none() {
             return self.arm(slot, expires_at);
         }
@@ -48,6 +51,10 @@ impl Agent {
             return self.arm(slot, from.min(expires_at));
         }
         match self.document(slot, events) {
+            // Whoever is asked for it does not answer: the end is told without.
+            Made::Wait if ending.is_some() && ended_at + LAST_WAIT <= now.ms => {
+                self.send(now, slot, None, out, events);
+            }
             Made::Wait => self.arm(slot, expires_at.max(now.at + Duration::from_secs(1))),
             Made::Nothing => {
                 if let Some(subscription) = self.slot(slot) {
@@ -95,7 +102,7 @@ impl Agent {
             body,
             is_last: subscription.ending.is_some(),
         }));
-        (subscription.owed, subscription.full) = (false, false);
+        (subscription.owed, subscription.full) = (std::mem::take(&mut subscription.more), false);
         subscription.unsaved += 1;
         let is_due = subscription.unsaved >= super::saved::LAG;
         subscription.not_before = now.at + subscription.package.row().pace * pace / 100;
@@ -131,7 +138,7 @@ impl Agent {
             Reason::Deactivated => Cause::Deactivated,
         };
         if reason == Reason::Timeout {
-            self.keep_waiting(now, slot);
+            self.keep_waiting(now, slot, out, events);
         }
         self.watcher_changed(now, slot, cause, out, events);
     }
@@ -243,6 +250,12 @@ impl Agent {
             // The phone does not take it over TCP: then as one large datagram, now and later.
             (Dest::Connect(_), Dest::Udp { .. }, _) => {
                 way.stream = None;
+                if !flight.is_last && flight.body.as_ref().is_some_and(|(_, body)| body.len() > LARGEST) {
+                    // No datagram holds it: it is told anew, in parts.
+                    (subscription.flight, subscription.owed, subscription.full) = (None, true, true);
+                    subscription.not_before = now.at;
+                    return self.pump(now, slot, out, events);
+                }
                 flight.over = way.dest;
                 flight.timer = ClientTimer::start(now.at, &timers, false);
             }
@@ -281,6 +294,9 @@ impl Agent {
     }
 }
 
+/// Bytes of a body in a datagram, its head beside it.
+const LARGEST: usize = 64_000;
+
 /// What is left for the head of a NOTIFY in a datagram, in bytes.
 const HEAD: usize = 600;
 
@@ -302,7 +318,7 @@ fn state_of(now: UnixMs, subscription: &super::subscription::Subscription) -> Bo
 fn next_cseq(now: UnixMs, last: u32) -> u32 {
     const IN_2024: UnixMs = 1_704_067_200_000;
     let clock = ((now - IN_2024) / 250).clamp(1, i64::from(i32::MAX) - 1_000_000) as u32;
-    clock.max(last + 1)
+    clock.max(last.saturating_add(1))
 }
 
 fn put(out: &mut Vec<u8>, parts: &[&str]) {

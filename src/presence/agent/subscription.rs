@@ -24,6 +24,13 @@ pub struct Way {
     pub stream: Option<(SocketAddr, Arc<str>)>,
 }
 
+impl Way {
+    /// It goes in a datagram, whatever its size.
+    pub fn is_datagram(&self) -> bool {
+        matches!(self.dest, Dest::Udp { .. }) && self.stream.is_none()
+    }
+}
+
 /// Somebody on a list, and what its watcher may see of him.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Entry {
@@ -80,6 +87,16 @@ pub enum Target {
     Person,
     Room,
     List(Box<List>),
+}
+
+impl Target {
+    /// Entries on it.
+    pub fn size(&self) -> usize {
+        match self {
+            Target::Person | Target::Room => 0,
+            Target::List(list) => list.entries.len(),
+        }
+    }
 }
 
 /// A SUBSCRIBE that begins a dialog, judged by the floors above.
@@ -182,6 +199,8 @@ pub struct Subscription {
     pub owed: bool,
     /// It is told in any case, and whole.
     pub full: bool,
+    /// Of a list not everybody had room in the last document.
+    pub more: bool,
     /// Generation of what was told last.
     pub seen: u64,
     pub shown: Shown,
@@ -192,4 +211,49 @@ pub struct Subscription {
     pub flight: Option<Box<Flight>>,
     /// When the wheel visits it.
     pub armed: Option<Instant>,
+}
+
+impl Subscription {
+    /// Why its watcher may not see a room as it is now, if that is what it is about; `None`: he may.
+    pub fn why_not(&self, room: Option<&super::RoomNow>) -> Option<Reason> {
+        let may = |room: &super::RoomNow| match self.package {
+            Package::Presence => room.is_open_to(&self.watcher),
+            _ => room.has(&self.watcher),
+        };
+        match room {
+            None => Some(Reason::NoResource),
+            Some(room) => (!may(room)).then_some(Reason::Rejected),
+        }
+    }
+
+    /// One that was told nothing yet, and is owed everything at once.
+    pub fn new(uid: u64, new: New, way: Way, expires_at: UnixMs, now: Instant) -> Subscription {
+        Subscription {
+            uid,
+            dialog: new.dialog,
+            flow: new.flow,
+            way,
+            package: new.package,
+            event_id: new.event_id,
+            watcher: new.watcher,
+            address: new.address,
+            target: new.target,
+            standing: new.standing,
+            expires_at,
+            ending: None,
+            version: 0,
+            cseq: 0,
+            lamp: None,
+            unsaved: 0,
+            owed: true,
+            full: true,
+            more: false,
+            seen: 0,
+            shown: Shown::Nothing,
+            hold: now,
+            not_before: now,
+            flight: None,
+            armed: None,
+        }
+    }
 }

@@ -57,6 +57,11 @@ impl Daemon {
         (Daemon::with("auto", free_port(), "", http.clone()), http)
     }
 
+    /// The FIFO through which it is managed.
+    pub fn fifo(&self) -> std::path::PathBuf {
+        self.dir.path().join("imcd_fifo")
+    }
+
     /// Asks it to stop, as a service manager does, and starts it again on what it had stored.
     pub fn restart(&mut self) {
         self.stop();
@@ -99,6 +104,13 @@ impl Daemon {
         drop(file);
         self.process = launch(&self.dir, self.port, self.auth_mode, &self.http);
         moved.expect("something was said")
+    }
+
+    /// A number of its statistics.
+    pub fn count(&self, statistic: &str) -> u64 {
+        let stats = self.imcctl(&["server", "stats"]);
+        let value = |line: &str| line.strip_prefix(statistic)?.trim().parse().ok();
+        stats.lines().find_map(value).unwrap_or_else(|| panic!("no {statistic} in:\n{stats}"))
     }
 
     pub fn add_account(&self, name: &str, password: &str) {
@@ -148,7 +160,6 @@ fn launch(dir: &TempDir, port: u16, auth_mode: &str, http: &str) -> Process {
         .env("IMCD_SIP__LISTEN", format!("udp:127.0.0.1:{port},tcp:127.0.0.1:{port}"))
         .env("IMCD_AUTH__MODE", auth_mode)
         .env("IMCD_CONTROL__HTTP", http)
-        .env("IMCD_CONTROL__FIFO", "")
         .env("RUST_BACKTRACE", "1")
         .current_dir(dir.path())
         .stdin(Stdio::null());

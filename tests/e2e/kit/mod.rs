@@ -24,7 +24,7 @@ pub use sipp::Sipp;
 
 use process::Process;
 use std::net::{TcpListener, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,9 @@ pub const PATIENCE: Duration = Duration::from_secs(40);
 
 /// The room of most tests.
 pub const ROOM: &str = "team";
+
+/// The address that takes what people say of themselves.
+pub const MANAGER: &str = "chat-manager";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
@@ -57,11 +60,15 @@ pub struct User {
     pub transport: Transport,
     /// It asks for outbound (RFC 5626), where the phone can.
     pub keeps_flows: bool,
+    /// Whose presence it shows; if anybody's, it publishes its own.
+    pub watches: &'static [&'static str],
+    /// It has a lamp that says how many messages wait, where the phone can.
+    pub has_lamp: bool,
 }
 
 impl User {
     pub fn new(name: &'static str, transport: Transport) -> User {
-        User { name, password: None, transport, keeps_flows: false }
+        User { name, password: None, transport, keeps_flows: false, watches: &[], has_lamp: false }
     }
 
     pub fn with_password(name: &'static str, password: &'static str, transport: Transport) -> User {
@@ -70,6 +77,14 @@ impl User {
 
     pub fn keeping_flows(self) -> User {
         User { keeps_flows: true, ..self }
+    }
+
+    pub fn watching(self, watches: &'static [&'static str]) -> User {
+        User { watches, ..self }
+    }
+
+    pub fn with_a_lamp(self) -> User {
+        User { has_lamp: true, ..self }
     }
 }
 
@@ -133,9 +148,11 @@ pub fn there(program: &str) -> bool {
     found
 }
 
-fn find_program(name: &str) -> Option<PathBuf> {
+/// Where a program is: in the search path, or where `tools/test-peers.sh` puts what is not of the distribution.
+pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
+    let ours = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("peers").join("bin");
+    std::env::split_paths(&path).chain([ours]).map(|dir| dir.join(name)).find(|file| file.is_file())
 }
 
 /// Waits until a SIP server answers OPTIONS over UDP.
