@@ -49,7 +49,7 @@ pub use pages::Page;
 pub use receipts::Receipt;
 pub use restore::{Restored, Unrestored, restore};
 pub use rooms::RoomLine;
-pub use roster::{Buddy, Called, Pair, Related, Words};
+pub use roster::{Buddy, Called, Pair, Put, Related, Words};
 pub use status::Avatar;
 
 /// How the store is to be. Durations of zero mean none.

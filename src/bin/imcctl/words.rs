@@ -37,6 +37,8 @@ pub enum Meaning {
     Peer { method: String, params: Vec<Value> },
     /// A backup in the place of the database, without a daemon.
     Restore { backup: PathBuf, yes: bool },
+    /// A function of another manager of old, and what it is given.
+    Emanagement(Vec<String>),
     /// The script that completes what is typed.
     Completion(clap_complete::Shell),
     /// Manual pages into this directory.
@@ -77,7 +79,7 @@ pub fn command(all: bool) -> clap::Command {
     for c in COMMANDS.iter().filter(|c| !c.name.contains('.') && c.name != "help") {
         root = root.subcommand(leaf(c, c.name));
     }
-    root = root.subcommands([restore(), completion(), manual()]);
+    root = root.subcommands([restore(), emanagement(), completion(), manual()]);
     root.subcommands(COMMANDS.iter().filter(|c| !c.short.is_empty()).map(|c| leaf(c, c.short).hide(true)))
         .subcommands(if all { hidden() } else { Vec::new() })
 }
@@ -195,7 +197,8 @@ fn expects(arg: &table::Arg) -> String {
 fn hinted(arg: Arg, kind: Kind) -> Arg {
     match kind {
         Kind::Role => arg.value_parser(PossibleValuesParser::new(["owner", "admin", "member"])),
-        Kind::File | Kind::Path | Kind::Output => arg.value_hint(ValueHint::FilePath),
+        Kind::Sight => arg.value_parser(PossibleValuesParser::new(["none", "to", "from", "both"])),
+        Kind::File | Kind::Document | Kind::Path | Kind::Output => arg.value_hint(ValueHint::FilePath),
         _ => arg.value_hint(ValueHint::Other),
     }
 }
@@ -205,7 +208,19 @@ fn option_id(arg: &table::Arg) -> String {
 }
 
 fn option_name(arg: &table::Arg) -> &'static str {
-    if arg.kind == Kind::Groups { "group" } else { arg.name }
+    match arg.name {
+        _ if arg.kind == Kind::Groups => "group",
+        "dry_run" => "dry-run",
+        name => name,
+    }
+}
+
+fn emanagement() -> clap::Command {
+    let words = Arg::new("words").value_name("NAME ARGUMENTS").num_args(0..).allow_hyphen_values(true);
+    clap::Command::new("emanagement")
+        .about("Do what Social Stream's script of this name does; without a name it lists what that is")
+        .disable_help_flag(true)
+        .arg(words.trailing_var_arg(true))
 }
 
 fn yes() -> Arg {
@@ -271,6 +286,10 @@ pub fn meaning(matches: &ArgMatches) -> Option<Meaning> {
         "restore" => {
             let backup = rest.get_one::<PathBuf>("file")?.clone();
             return Some(Meaning::Restore { backup, yes: rest.get_flag("yes") });
+        }
+        "emanagement" => {
+            let words = rest.get_many::<String>("words");
+            return Some(Meaning::Emanagement(words.into_iter().flatten().cloned().collect()));
         }
         _ => {}
     }

@@ -23,10 +23,11 @@ pub use deeds::{
     RemovedInfo, SettingInfo, Stat, Status, Vitals,
 };
 pub use follow::{Following, Overheard};
+pub use frame::MAX_DOCUMENT;
 pub use http::{Gate, HttpDoor, HttpLimits, HttpServing};
 pub use mi::{MiDoors, MiServing};
 pub use rooms::{MemberInfo, RoomInfo, Rooms, SaidInfo};
-pub use rosters::{AvatarInfo, BuddyInfo, PairInfo, PresenceInfo, Rosters};
+pub use rosters::{AvatarInfo, BuddyInfo, EntryInfo, PairInfo, PresenceInfo, Rosters, StepInfo};
 pub use socket::{ControlSocket, SocketLimits};
 
 #[cfg(test)]
