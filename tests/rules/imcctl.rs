@@ -138,7 +138,7 @@ fn help_tells_nouns_verbs_and_arguments_and_is_no_failure() {
     for (args, told) in [
         (
             &["--help"][..],
-            &["  room        Rooms: make", "  members ROOM          member list", "0 done, 1 refused"][..],
+            &[" Rooms: make", "  members ROOM          member list", "0 done, 1 refused"][..],
         ),
         (&["room", "--help"], &["  create   Make a room;", "  destroy  Destroy a room;"]),
         (
