@@ -9,7 +9,7 @@ mod stage;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use page::{Block, Page, fits, pages, root};
+use page::{Block, Page, pages, root};
 use stage::Stage;
 
 use crate::kit::http::ask;
