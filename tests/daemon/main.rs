@@ -29,6 +29,7 @@ mod http;
 mod ipv6;
 mod kill;
 mod lists;
+mod manual;
 mod message;
 mod nat;
 mod notices;
