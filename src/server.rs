@@ -179,13 +179,10 @@ impl House for Rooms {
         self.uas.screen(message, flow, tag)
     }
 
-    fn never_blocks(&self, message: &Message<'_>, flow: &Flow) -> bool {
-        self.uas.never_blocks(message, flow)
-    }
-
     fn request(&self, shard: usize, key: TxKey, request: NewRequest) -> Option<Serving<Served>> {
         let uas = self.uas.clone();
-        let NewRequest { flow, bytes, tag, never_blocks } = request;
+        let NewRequest { flow, bytes, tag } = request;
+        let never_blocks = uas.never_blocks(&bytes, &flow);
         let serving = Box::pin(async move { uas.serve(&bytes, flow, &tag).await });
         if never_blocks {
             return Some(serving);
@@ -301,6 +298,10 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         Delivery::start(Wires { tell, hurry, shards }, ids, store.clone(), clock, room_max, start.clone())?;
     delivery.set_copies(config.delivery.copy_to_sender);
     let domains = Arc::new(Domains::new(&config));
+    for domain in store.domains()? {
+        // The configuration may name it by now.
+        domains.add(&domain);
+    }
     let identity = Arc::new(Identity::new(&config, domains.clone(), store.clone(), clock)?);
     let faces = Arc::new(Faces::new(listening.len()));
     let flows = Arc::new(StreamFlows { streams: OnceLock::new(), faces: faces.clone() });

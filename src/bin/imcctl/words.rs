@@ -24,6 +24,7 @@ const NOUNS: &[(&str, &str)] = &[
     ("binding", "The registered phones"),
     ("offline", "Direct messages that wait"),
     ("message", "Say something in somebody's name"),
+    ("domain", "Domains that are served, in the configuration or added"),
     ("server", "The daemon itself: status, counters, configuration, backup"),
     ("log", "What the daemon logs"),
 ];
