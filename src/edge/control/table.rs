@@ -153,6 +153,7 @@ pub(in crate::edge::control) enum Deed {
     ServerReload,
     ServerBackup,
     LogLevel,
+    Tail,
     RosterList,
     RosterAdd,
     RosterRemove,
