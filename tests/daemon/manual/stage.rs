@@ -153,15 +153,23 @@ impl Stage {
                 _ => lines.push(line.clone()),
             }
         }
+        // Who has a part is there from the beginning.
+        for who in lines.iter().filter_map(|line| line.split(' ').next()) {
+            self.phone(who);
+        }
         for line in lines {
             self.line(&line).unwrap_or_else(|| panic!("line {}: {line}: not understood", block.line));
         }
     }
 
+    fn phone(&mut self, who: &str) -> &mut (Phone, Vec<usize>) {
+        let daemon = &self.daemon;
+        self.phones.entry(who.into()).or_insert_with(|| (daemon.udp(who), Vec::new()))
+    }
+
     fn line(&mut self, line: &str) -> Option<()> {
         let (who, what) = line.split_once(' ')?;
-        let daemon = &self.daemon;
-        let (phone, shown) = self.phones.entry(who.into()).or_insert_with(|| (daemon.udp(who), Vec::new()));
+        let (phone, shown) = self.phone(who);
         match what {
             "goes away" => {
                 phone.unregister();
