@@ -26,6 +26,7 @@ mod fuzz;
 mod govern;
 mod hostile;
 mod http;
+mod imcctl;
 mod ipv6;
 mod kill;
 mod lists;

@@ -59,6 +59,13 @@ pub async fn perform<M: Management>(
             management.account_block(account.clone(), user.clone(), block).await?;
             Ok(json!({ "account": account.as_str(), "user": user.as_str() }))
         }
+        Deed::DomainList => Ok(plain(&management.domain_list().await?)),
+        Deed::DomainAdd => Ok(plain(&management.domain_add(text(0)).await?)),
+        Deed::DomainRemove => {
+            let domain = text(0);
+            management.domain_remove(domain.clone()).await?;
+            Ok(json!({ "domain": domain }))
+        }
         Deed::ServerVersion => Ok(json!(concat!("imcd ", env!("CARGO_PKG_VERSION")))),
         Deed::ServerStatus => Ok(plain(&management.server_status().await?)),
         Deed::ServerStats => {
@@ -185,6 +192,8 @@ pub async fn perform<M: Management>(
             management.avatar_remove(account.clone()).await?;
             Ok(json!({ "account": account.as_str() }))
         }
+        // Where it can be done, the door does it.
+        Deed::Tail => Err(Denied::Refused("only the Unix socket can be followed".into())),
         // As OpenSIPS' clients ask at their start: names, or for one command its list of parameter lists.
         Deed::Which => Ok(match values.text(0).as_deref().and_then(find) {
             None => COMMANDS.iter().map(|c| c.name).collect(),
