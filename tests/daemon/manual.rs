@@ -38,7 +38,8 @@ const NOT_RUN: &[(&str, &str)] = &[
 ];
 
 /// Names with a dot that are neither a key of the configuration nor a method.
-const OTHER_NAMES: &[(&str, &str)] = &[("presence.winfo", "an event package")];
+const OTHER_NAMES: &[(&str, &str)] =
+    &[("presence.winfo", "an event package"), ("presence.so", "a module of baresip")];
 
 /// A page, and the test that runs it.
 macro_rules! chapters {
