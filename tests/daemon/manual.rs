@@ -12,6 +12,7 @@ use std::path::Path;
 use page::{Block, Page, pages, root};
 use stage::Stage;
 
+use crate::kit::Daemon;
 use crate::kit::http::ask;
 
 /// Pages whose commands are run elsewhere, or which have none.
@@ -31,6 +32,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("[sip]", "a file of Linphone: tests/e2e runs a real one with these settings"),
     ("[default]", "a file of opensips-cli: tests/e2e/opensips_cli.rs runs it with these settings"),
     ("$ opensips-cli -x mi imc_list_rooms", "not everybody has it: tests/e2e/opensips_cli.rs runs it"),
+    ("$ chown imcd: /var/lib/imcd/token", "the user comes with the package"),
     (
         "$ RPCFIFOPATH=/run/imcd/imcd_fifo kamctl rpc imc.list_rooms",
         "not everybody has it: tests/e2e/opensips_cli.rs runs it",
@@ -235,4 +237,32 @@ fn what_is_quoted_is_said() {
         let written = format!("{status} \"{reason}\"");
         assert!(sources.contains(&written), "nobody is answered {written}");
     }
+}
+
+/// What people can type is in the manual, and so is every noun of management.
+#[test]
+fn every_command_of_people_and_every_noun_is_told() {
+    let mut told = String::new();
+    for page in pages() {
+        let lines = page.blocks.iter().flat_map(|block| &block.lines).map(String::as_str);
+        lines.chain(page.code()).for_each(|line| told.extend([line, "\n"]));
+    }
+    let daemon = Daemon::open();
+    let alice = daemon.udp("alice");
+    alice.expect(202, "chat-manager", "#help");
+    let help = alice.until("help for rooms and for oneself", |all| {
+        let texts: String = all.iter().map(|got| got.msg.text()).collect();
+        ["#create", "#settings", "#status"].iter().all(|word| texts.contains(word))
+    });
+    let help: String = help.iter().map(|got| got.msg.text()).collect();
+    let words = help.split_whitespace().filter(|word| word.starts_with('#'));
+    let missing: BTreeSet<&str> = words.filter(|word| !told.contains(word)).collect();
+    assert!(missing.is_empty(), "the manual does not tell of {missing:?}");
+    let methods = Stage::new().run("imcctl which").0;
+    let nouns: BTreeSet<&str> =
+        methods.lines().filter_map(|line| Some(line.trim().split_once('.')?.0)).collect();
+    assert!(nouns.len() > 8, "{methods}");
+    let missing: Vec<&&str> =
+        nouns.iter().filter(|noun| !told.contains(&format!("imcctl {noun} "))).collect();
+    assert!(missing.is_empty(), "the manual does not tell of imcctl {missing:?}");
 }
