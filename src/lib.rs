@@ -15,7 +15,7 @@
 //! | 5 doors | [`edge`] | sockets and foreign protocols; no decisions |
 //! | 4 deeds | [`service`] | what the daemon does; protocol-neutral |
 //! | 3 memory | [`store`] | the durable verbs in domain words; all SQL |
-//! | 2 rules | [`sip`], [`chat`], [`presence`], [`registration`] | SIP, rooms and presence without sockets, SQL or clock |
+//! | 2 rules | [`sip`], [`chat`], [`presence`], [`registration`], [`migrate`] | SIP, rooms, presence and what other servers left, without sockets, SQL or clock |
 //! | 1 words | [`types`], [`refusal`], [`config`] | values, refusals, configuration |
 //!
 //! # The flows
@@ -59,11 +59,13 @@
 //! | a management command | a row in [`edge::control::table`] and a method of [`edge::control::Management`] or [`edge::control::Rosters`] |
 //! | a configuration key | [`config`] and `etc/imcd.toml` |
 //! | a table or column | a new file in `sql/sqlite/`, the statement in [`store`] |
+//! | what is taken over from another chat server | its files are read by [`migrate`] (SQLite's by [`store`]), its rows become ours in [`service::import`] |
 //! | a way to say no | [`refusal`] |
 
 pub mod chat;
 pub mod config;
 pub mod edge;
+pub mod migrate;
 pub mod presence;
 pub mod refusal;
 pub mod registration;

@@ -5,6 +5,7 @@ pub mod delivery;
 pub mod domains;
 pub mod focus;
 pub mod identity;
+pub mod import;
 mod lists;
 pub mod offline;
 pub mod person;

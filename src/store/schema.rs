@@ -18,6 +18,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../sql/sqlite/0006_roster.sql"),
     include_str!("../../sql/sqlite/0007_presence.sql"),
     include_str!("../../sql/sqlite/0008_pictures.sql"),
+    include_str!("../../sql/sqlite/0009_imported.sql"),
 ];
 const IMC: &str = include_str!("../../sql/sqlite/imc.sql");
 const IMC_INDEXES: &str = include_str!("../../sql/sqlite/imc_indexes.sql");
@@ -46,6 +47,7 @@ impl Tables {
             "blocked",
             "conversation",
             "device",
+            "imported",
             "later",
             "log",
             "meta",
