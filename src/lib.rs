@@ -51,12 +51,13 @@
 //! | where another domain is reached | [`sip::locate`] says what to ask, [`edge::transport::resolve`] asks, [`service::registrar`] says what may be used |
 //! | what a phone's answer means | [`chat::outcome`] |
 //! | what becomes of a room when an account ends | [`chat::depart`] |
+//! | what an administrator does to a room | [`chat::govern`], carried out by [`service::focus`] |
 //! | what members see of a message | [`chat::render`] |
 //! | what watchers are told of a person | [`presence::compose`], from what [`presence::pidf`] reads |
 //! | what a watcher is told, and when | [`presence::agent`], in virtual time; the documents beside it |
 //! | who may see whom | [`presence::roster`], done by [`service::roster`] |
 //! | what presence has to know of rooms, mailboxes, phones | [`service::presence`] |
-//! | a management command | a row in [`edge::control::table`] and a method of [`edge::control::Management`] or [`edge::control::Rosters`] |
+//! | a management command | a row in [`edge::control::table`] and a method of [`edge::control::Management`], [`edge::control::Rooms`] or [`edge::control::Rosters`] |
 //! | a configuration key | [`config`] and `etc/imcd.toml` |
 //! | a table or column | a new file in `sql/sqlite/`, the statement in [`store`] |
 //! | what is taken over from another chat server | its files are read by [`migrate`] (SQLite's by [`store`]), its rows become ours in [`service::import`] |

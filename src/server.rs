@@ -5,6 +5,7 @@ mod life;
 mod listen;
 mod manage;
 mod people;
+mod rooms;
 
 use std::fs::{File, OpenOptions};
 use std::net::{IpAddr, SocketAddr};
@@ -251,7 +252,10 @@ struct Server {
     presence: Arc<Presence>,
     watching: Arc<Mutex<presence::Counters>>,
     listening: Vec<Listening>,
+    clock: Clock,
     started: Instant,
+    reread: Reread,
+    set_level: SetLevel,
 }
 
 async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<(), Fault> {
@@ -391,7 +395,7 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
     });
     let watching = Arc::new(Mutex::default());
     let notifier = Notifier {
-        agent: agent(&config, &store, &registrar, ids, timers, clock, shards)?,
+        agent: agent(&config, &presence, &registrar, ids, timers, clock, shards)?,
         index: shards,
         inboxes: inboxes.clone(),
         sockets: copies(sockets.first().map_or(&[], Vec::as_slice))?,
@@ -400,7 +404,6 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         hears: Arc::new(Watching(presence.clone())),
         clock,
         gauges: watching.clone(),
-        unsaved: Vec::new(),
     };
     let mut threads = Vec::new();
     let mut gauges = Vec::new();
@@ -465,7 +468,10 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         presence,
         watching,
         listening,
+        clock,
         started: Instant::now(),
+        reread,
+        set_level,
     });
     let control = control_socket(&config, &server)?;
     let http = http_door(&config, &server)?;
@@ -477,7 +483,7 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
     let [Ok(terminate), Ok(interrupt), Ok(hangup)] = &mut signals else {
         return Err(Fault::Internal("signals cannot be handled".into()));
     };
-    wait_for_stop(&server, terminate, interrupt, hangup, &reread, &set_level).await;
+    wait_for_stop(&server, terminate, interrupt, hangup).await;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     accepting.abort_all();
     upkeep.abort();
@@ -559,7 +565,7 @@ fn watch(presence: &Arc<Presence>, registrar: &Registrar, roster: &Roster) {
 /// The presence agent with what its last life has left.
 fn agent(
     config: &Config,
-    store: &Store,
+    presence: &Presence,
     registrar: &Arc<Registrar>,
     ids: Ids,
     timers: Timers,
@@ -587,9 +593,11 @@ fn agent(
     getrandom::fill(&mut seed).map_err(|error| Fault::Internal(format!("randomness: {error}")))?;
     let mut agent = Agent::new(settings, Instant::now(), u64::from_be_bytes(seed));
     let now = Now { at: Instant::now(), ms: clock.steady() };
-    for saved in store.saved_presence()? {
+    for saved in presence.store.saved_presence()? {
         agent.restore(now, saved);
     }
+    // What was decided just before a crash may not have been written with them.
+    agent.rejudge(|watcher, people| presence.standings(watcher, people))?;
     Ok(agent)
 }
 

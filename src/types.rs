@@ -250,6 +250,8 @@ pub enum RoomChange {
     Destroy,
     /// Display name; `None` removes it.
     Title(Option<Arc<str>>),
+    /// Whether it is open to all.
+    Private(bool),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -89,7 +89,12 @@ fn run(arguments: Arguments) -> Result<String, Failure> {
     }
     let (command, rest) = find(&arguments.words)?;
     let mut params = Map::new();
-    if rest.len() > command.args.len() {
+    // The last argument may be a list of addresses: all words that are left.
+    let fixed = command.args.len() - usize::from(command.args.last().is_some_and(|a| a.kind == Kind::People));
+    let (rest, people) = rest.split_at(rest.len().min(fixed));
+    if let (Some(arg), false) = (command.args.get(fixed), people.is_empty()) {
+        params.insert(arg.name.into(), people.join(",").into());
+    } else if !people.is_empty() {
         return Err(Failure::Usage(format!("too many arguments; usage: imcctl {}", command.usage())));
     }
     for (arg, word) in command.args.iter().zip(rest) {
@@ -120,6 +125,13 @@ fn run(arguments: Arguments) -> Result<String, Failure> {
         if let Some(file) = params.get(arg.name).and_then(Value::as_str) {
             let data = read_file(Path::new(file))?;
             params.insert(arg.name.into(), data.into());
+        }
+    }
+    for arg in command.args.iter().filter(|arg| arg.kind == Kind::Path) {
+        if let Some(path) = params.get(arg.name).and_then(Value::as_str) {
+            let told = |e: std::io::Error| Failure::Usage(format!("{path}: {e}"));
+            let path = std::path::absolute(path).map_err(told)?;
+            params.insert(arg.name.into(), path.to_string_lossy().into());
         }
     }
     // Connect first: nobody types a password for a daemon that is not there.

@@ -207,21 +207,21 @@ fn inviter_of(room: &Room, member: &Member) -> Option<Aor> {
     }
 }
 
-fn drop_of(member: &Member, hears: bool) -> RoomChange {
+pub(super) fn drop_of(member: &Member, hears: bool) -> RoomChange {
     RoomChange::Drop { who: member.who.clone(), hears }
 }
 
 /// The invited becomes a member. He is listed anew, for lists are in the order of joining.
-fn let_in(member: &Member) -> [RoomChange; 2] {
+pub(super) fn let_in(member: &Member) -> [RoomChange; 2] {
     let admit = RoomChange::Admit { who: member.who.clone(), flags: Role::Member.flags(), invited: None };
     [drop_of(member, false), admit]
 }
 
-fn given(member: &Member, role: Role) -> RoomChange {
+pub(super) fn given(member: &Member, role: Role) -> RoomChange {
     RoomChange::SetFlags { who: member.who.clone(), flags: role.flags() }
 }
 
-fn mailbox(ctx: &Ctx<'_>, room: &Aor, to: Aor, text: String) -> NewEntry {
+pub(super) fn mailbox(ctx: &Ctx<'_>, room: &Aor, to: Aor, text: String) -> NewEntry {
     notice(ctx, Place::Mailbox(to), Some(room.clone()), text)
 }
 

@@ -105,6 +105,16 @@ impl Voice<'_> {
         format!("*** {} is now {}", who.uri(), role.word())
     }
 
+    /// No peer has titles.
+    pub fn titled(&self, title: &str) -> String {
+        format!("*** The room is now called {title}")
+    }
+
+    /// No peer changes it after the room was made.
+    pub fn closed(&self, private: bool) -> String {
+        format!("*** The room is now {}", if private { "private" } else { "public" })
+    }
+
     // What one person hears, wherever he is.
 
     /// OpenSER names the invited by mistake; it is the inviter that is meant.

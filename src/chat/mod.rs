@@ -8,6 +8,7 @@ pub mod convert;
 pub mod decide;
 pub mod depart;
 pub mod dialect;
+pub mod govern;
 pub mod history;
 pub mod ids;
 pub mod imdn;

@@ -127,6 +127,7 @@ impl Room {
             RoomChange::Drop { who, .. } => self.members.retain(|member| member.who != *who),
             RoomChange::Destroy => self.members.clear(),
             RoomChange::Title(title) => self.title = title.clone(),
+            RoomChange::Private(private) => self.private = *private,
         }
     }
 }

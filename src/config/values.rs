@@ -454,6 +454,8 @@ pub enum Level {
 }
 
 impl Level {
+    pub const ALL: [Level; 5] = [Level::Error, Level::Warn, Level::Info, Level::Debug, Level::Trace];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Level::Error => "error",

@@ -20,7 +20,7 @@ use tracing::error;
 use super::tasks::{Serving, TaskId, Tasks};
 use super::transport::tcp::{Place, StreamEvents, Streams};
 use super::transport::udp::Faces;
-use super::transport::{plain, udp};
+use super::transport::{plain, send_all, udp};
 use crate::chat::ids::{Branch, Ids};
 use crate::chat::phones::{LEARNED_MAX, media};
 use crate::chat::shard::{Counters, Event, Input, Now, Outgoing, Reply, Shard};
@@ -426,35 +426,11 @@ impl Driver {
         for conn in work.closing.drain(..) {
             self.streams.close(conn);
         }
-        // A failed send is an input that may send again: a few rounds at most, each entry fails once.
-        for _ in 0..4 {
-            if work.out.is_empty() {
-                break;
-            }
-            let out = std::mem::take(&mut work.out);
-            let mut failed = Vec::new();
-            for (to, bytes, branch) in out.iter() {
-                let sent = match to {
-                    Dest::Udp { listener, to } => {
-                        udp::send(&self.sockets, &self.faces, listener, to, bytes).is_ok()
-                    }
-                    Dest::Conn(conn) => self.streams.send(conn, bytes, branch),
-                    Dest::Connect(to) => {
-                        self.streams.send_to(to, bytes, branch);
-                        true
-                    }
-                };
-                if let (false, Some(branch)) = (sent, branch) {
-                    failed.push(branch);
-                }
-            }
-            work.out = out;
-            work.out.clear();
-            let now = self.now();
-            for branch in failed {
-                self.shard.input(now, Input::Failed(branch), &mut work.out, &mut work.events);
-            }
-        }
+        let now = self.now();
+        let (shard, events) = (&mut self.shard, &mut work.events);
+        send_all(&mut work.out, &self.sockets, &self.faces, &self.streams, |branch, out| {
+            shard.input(now, Input::Failed(branch), out, events);
+        });
         for event in work.events.drain(..) {
             self.house.event(self.index, event);
         }

@@ -16,7 +16,7 @@ mod subscription;
 mod tests;
 mod watching;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,11 +25,11 @@ use self::people::Presentity;
 pub use self::saved::{Save, Saved};
 use self::subscription::Subscription;
 pub use self::subscription::{Entry, List, New, Refresh, Target, Way};
-use self::watching::Waiting;
+use self::watching::{Load, Waiting};
 use super::conference::Snapshot;
 use super::package::Package;
 use super::publication::{self, Lives, Put};
-use super::{Standing, State};
+use super::{Standing, State, winfo};
 use crate::chat::ids::{Branch, Ids};
 use crate::chat::shard::{Now, Outgoing, Reply};
 use crate::chat::wheel::Wheel;
@@ -53,7 +53,7 @@ pub struct Settings {
     pub pace: u32,
     /// A phone that is registered and publishes nothing counts as online.
     pub registered_is_online: bool,
-    /// Subscriptions in all, of one watcher, to one address.
+    /// Subscriptions in all, and publications; subscriptions of one watcher; to one address.
     pub max: usize,
     pub max_per_watcher: usize,
     pub max_per_address: usize,
@@ -130,6 +130,8 @@ pub enum Input {
         who: Aor,
         phones: Vec<(Arc<str>, Flow, Dialog)>,
     },
+    /// His account is no more.
+    Gone(Aor),
     /// What `watcher` may see of `presentity` from now on.
     Standing {
         presentity: Aor,
@@ -152,10 +154,11 @@ pub enum Input {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Answer {
     Published(Result<publication::Done, publication::Refused>),
-    /// For so many seconds; `contact` is ours in this dialog, a header value.
+    /// For so many seconds; `contact` is ours in this dialog, a header value. `is_list`: to a list (RFC 4662 §4.2).
     Subscribed {
         seconds: u32,
         contact: Arc<str>,
+        is_list: bool,
     },
     No(No),
 }
@@ -171,7 +174,7 @@ pub enum No {
     TooBrief(u32),
     /// 403: he watches too many already.
     WatcherFull,
-    /// 503 with Retry-After: too many watch already.
+    /// 503 with Retry-After: too many watch or publish already.
     Full,
     /// 400: there is no way to where NOTIFYs should go.
     Unreachable,
@@ -267,13 +270,17 @@ pub struct Agent {
     /// Slots by the hash of their dialog.
     dialogs: HashMap<u64, u32>,
     watches: HashMap<(Package, Aor), Vec<u32>>,
-    watchers: HashMap<Aor, u32>,
+    watchers: HashMap<Aor, Load>,
+    /// Entries on all lists.
+    listed: usize,
     people: HashMap<Aor, Presentity>,
     rooms: HashMap<Aor, Fresh<Option<Arc<RoomNow>>>>,
     mails: HashMap<Aor, Fresh<(u64, u64)>>,
     lists: HashMap<Aor, Fresh<Vec<Entry>>>,
     /// Who wants to watch whom and is gone.
     waiting: HashMap<Aor, Vec<Waiting>>,
+    /// The same in the order in which they are given up: since when, whom, and their ids.
+    patience: VecDeque<(UnixMs, Aor, u64)>,
     /// When publications end: by time and a number that tells them apart.
     ends: BTreeSet<(UnixMs, u64)>,
     /// Whose publication a number is.
@@ -301,11 +308,13 @@ impl Agent {
             dialogs: HashMap::new(),
             watches: HashMap::new(),
             watchers: HashMap::new(),
+            listed: 0,
             people: HashMap::new(),
             rooms: HashMap::new(),
             mails: HashMap::new(),
             lists: HashMap::new(),
             waiting: HashMap::new(),
+            patience: VecDeque::new(),
             ends: BTreeSet::new(),
             publishers: HashMap::new(),
             wheel: Wheel::new(now),
@@ -340,17 +349,13 @@ impl Agent {
             }
             Input::Registered { who, phones } => self.registered(now, who, phones, out, events),
             Input::Lamps { who, phones } => self.lamps(now, &who, phones, out, events),
+            Input::Gone(who) => self.gone(now, &who, out, events),
             Input::Standing { presentity, watcher, standing } => {
+                self.doubt_lists(&watcher);
                 self.stand(now, &presentity, &watcher, standing, out, events);
             }
             Input::Roster(owner) => {
-                let of_owner = |list: &Aor| {
-                    let name = list.user().split_once('+').map(|(name, _)| name);
-                    name.is_some_and(|name| name.eq_ignore_ascii_case(owner.user()))
-                        && list.host().eq_ignore_ascii_case(owner.host())
-                };
-                let lists: Vec<Aor> = self.lists.keys().filter(|list| of_owner(list)).cloned().collect();
-                for list in lists {
+                for list in self.lists_of(&owner) {
                     self.moved(now, Source::List(list), out, events);
                 }
             }
@@ -365,16 +370,20 @@ impl Agent {
     /// When [`Agent::poll`] wants to be called.
     pub fn due(&self, now: Now) -> Option<Instant> {
         let ends = self.ends.first().map(|(at, _)| instant(now, *at));
-        ends.into_iter().chain(self.wheel.next()).min()
+        let patience = self.patience.front().map(|(since, ..)| instant(now, since + winfo::GIVE_UP));
+        ends.into_iter().chain(patience).chain(self.wheel.next()).min()
     }
 
     /// Does what time asks for.
     pub fn poll(&mut self, now: Now, out: &mut Outgoing, events: &mut Vec<Event>) {
         self.expire_publications(now, out, events);
+        self.give_up(now, out, events);
         let mut due = std::mem::take(&mut self.due);
         self.wheel.expire(now.at, &mut due);
         for slot in due.drain(..) {
-            if let Some(subscription) = self.slot(slot) {
+            // Another visit than the one it waits for is forgotten: else every NOTIFY would leave one more behind.
+            let is_it = |subscription: &&mut Subscription| subscription.armed.is_none_or(|at| at <= now.at);
+            if let Some(subscription) = self.slot(slot).filter(is_it) {
                 subscription.armed = None;
                 self.pump(now, slot, out, events);
             }
@@ -434,6 +443,24 @@ impl Agent {
         if let Source::Person(who) = source {
             // His state is known to others too, whether anybody watches or not.
             self.ask_person(&who, events);
+        }
+    }
+
+    fn lists_of(&self, owner: &Aor) -> Vec<Aor> {
+        let of_owner = |list: &&Aor| {
+            let name = list.user().split_once('+').map(|(name, _)| name);
+            name.is_some_and(|name| name.eq_ignore_ascii_case(owner.user()))
+                && list.host().eq_ignore_ascii_case(owner.host())
+        };
+        self.lists.keys().filter(of_owner).cloned().collect()
+    }
+
+    /// What `owner` may see has changed: a list that is on its way to us may have been read before.
+    fn doubt_lists(&mut self, owner: &Aor) {
+        for list in self.lists_of(owner) {
+            if let Some(list) = self.lists.get_mut(&list) {
+                list.stale |= list.asked;
+            }
         }
     }
 

@@ -25,11 +25,25 @@ pub struct Publication {
     pub at: UnixMs,
     /// Key of the registered contact that published it, if it is one.
     pub phone: Option<Arc<str>>,
-    /// Hash of the document that it began with.
+    /// Hash of the document that it began with, and of where that says it was sent from.
     pub first: u64,
     /// As it came.
     pub body: Bytes,
     pub published: Arc<Published>,
+}
+
+impl Publication {
+    /// Neither refreshed nor modified.
+    fn is_untouched(&self) -> bool {
+        self.etag == self.id
+    }
+
+    /// The same phone began both in the same words. Of one that came before the registration was done, or through a
+    /// proxy, it is not known which phone it was: then the words have to do.
+    fn is_repeated_by(&self, other: &Publication) -> bool {
+        let alike = self.phone == other.phone || self.phone.is_none() || other.phone.is_none();
+        self.first == other.first && alike
+    }
 }
 
 /// The body of a PUBLISH, as the door has read it.
@@ -52,7 +66,7 @@ pub struct Put {
     pub expires: Option<u32>,
     /// Key of the registered contact that it came from, if it is one.
     pub phone: Option<Arc<str>>,
-    /// Hash of the document.
+    /// Hash of the document, and of where the request says it was sent from.
     pub digest: u64,
     pub body: Body,
 }
@@ -132,8 +146,11 @@ pub fn put(
     };
     if expires == 0 {
         // An initial one that ends at once leaves nothing behind.
-        let changed = known.map(|at| list.remove(at)).is_some();
-        return Ok(Done { etag: fresh, expires, changed });
+        let ended = known.map(|at| list.remove(at));
+        if let Some(ended) = &ended {
+            list.retain(|one| !(one.is_untouched() && one.is_repeated_by(ended)));
+        }
+        return Ok(Done { etag: fresh, expires, changed: ended.is_some() });
     }
     let expires_at = now + i64::from(expires) * 1000;
     let changed = said.is_some();
@@ -168,11 +185,10 @@ pub fn put(
 }
 
 /// Those that count. Phones that publish the same twice, as baresip does, refresh and end the second alone: the first
-/// would show for as long as it lives how its user was at the start.
+/// would show for as long as it lives how its user was at the start. It ends with the second.
 pub fn counting(list: &[Publication]) -> impl Iterator<Item = &Publication> {
     let repeated = |at: usize, one: &Publication| {
-        let again = |later: &Publication| later.phone == one.phone && later.first == one.first;
-        one.etag == one.id && one.phone.is_some() && list[at + 1..].iter().any(again)
+        one.is_untouched() && list[at + 1..].iter().any(|later| one.is_repeated_by(later))
     };
     list.iter().enumerate().filter(move |(at, one)| !repeated(*at, one)).map(|(_, one)| one)
 }
@@ -269,8 +285,40 @@ mod tests {
         assert_eq!(ids(&list), [2, 3, 4]);
         put(&mut list, asked(Some(1), None, Body::None), LIVES, 0, 6).unwrap();
         assert_eq!(ids(&list), [1, 2, 3, 4], "refreshed, it is one of its own");
-        list.iter_mut().for_each(|one| one.phone = None);
-        assert_eq!(ids(&list).len(), 4);
+    }
+
+    #[test]
+    fn what_a_phone_publishes_twice_ends_with_the_one_that_it_ends() {
+        let from = |phone: Option<&str>, digest| Put {
+            phone: phone.map(Into::into),
+            digest,
+            ..asked(None, None, pidf())
+        };
+        let end = |etag| asked(Some(etag), Some(0), Body::None);
+        // The first may come before the phone's registration is done, or both by way of a proxy.
+        for phones in [[Some("desk"), Some("desk")], [None, Some("desk")], [None, None]] {
+            for ended in [1, 2] {
+                let mut list = Vec::new();
+                put(&mut list, from(phones[0], 5), LIVES, 0, 1).unwrap();
+                put(&mut list, from(phones[1], 5), LIVES, 0, 2).unwrap();
+                assert_eq!(counting(&list).count(), 1, "{phones:?}");
+                put(&mut list, end(ended), LIVES, 0, 3).unwrap();
+                assert!(list.is_empty(), "{phones:?} {ended}");
+            }
+        }
+        // Another phone, other words, or one that is kept up.
+        let mut list = Vec::new();
+        for (fresh, with) in [
+            (1, from(Some("sofa"), 5)),
+            (2, from(Some("desk"), 6)),
+            (3, from(Some("desk"), 5)),
+            (4, from(Some("desk"), 5)),
+        ] {
+            put(&mut list, with, LIVES, 0, fresh).unwrap();
+        }
+        put(&mut list, asked(Some(3), None, Body::None), LIVES, 0, 5).unwrap();
+        put(&mut list, end(4), LIVES, 0, 6).unwrap();
+        assert_eq!(list.iter().map(|one| one.id).collect::<Vec<_>>(), [1, 2, 3]);
     }
 
     #[test]

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::Signal;
 use tracing::{error, info, warn};
 
-use super::{Reread, Server, SetLevel};
+use super::Server;
 use crate::chat::shard::Input;
+use crate::config::ConfigError;
 use crate::edge::driver::{Inbox, Mail};
 use crate::service::clock::Clock;
 use crate::service::focus::Rules;
@@ -25,40 +26,41 @@ pub(super) async fn wait_for_stop(
     terminate: &mut Signal,
     interrupt: &mut Signal,
     hangup: &mut Signal,
-    reread: &Reread,
-    set_level: &SetLevel,
 ) {
     loop {
         tokio::select! {
             _ = terminate.recv() => return,
             _ = interrupt.recv() => return,
-            _ = hangup.recv() => reload(server, reread, set_level),
+            _ = hangup.recv() => drop(server.reload()),
         }
     }
 }
 
-fn reload(server: &Server, reread: &Reread, set_level: &SetLevel) {
-    let (fresh, warnings) = match reread() {
-        Ok(read) => read,
-        Err(error) => return error!("configuration not reloaded: {error}"),
-    };
-    for warning in warnings {
-        warn!("{warning}");
+impl Server {
+    /// Reads the configuration again: its warnings, and the keys that take effect after a restart. A wrong one changes
+    /// nothing.
+    pub(super) fn reload(&self) -> Result<(Vec<String>, Vec<String>), ConfigError> {
+        let (fresh, warnings) =
+            (self.reread)().inspect_err(|error| error!("configuration not reloaded: {error}"))?;
+        for warning in &warnings {
+            warn!("{warning}");
+        }
+        let mut config = self.config.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (now, needs_restart) = config.reloaded(&fresh);
+        (self.set_level)(now.log.level);
+        *self.focus.rules.write().unwrap_or_else(std::sync::PoisonError::into_inner) =
+            Arc::new(Rules::new(&now));
+        self.delivery.set_room_max(now.offline.room_max);
+        self.delivery.set_copies(now.delivery.copy_to_sender);
+        self.delivery.tell_all(|| Input::Prefix(now.offline.prefix));
+        *config = now;
+        // Said when it is so: who reads it may rely on it.
+        for key in &needs_restart {
+            warn!("{key} has changed and takes effect after a restart");
+        }
+        info!("configuration reloaded");
+        Ok((warnings, needs_restart))
     }
-    let mut config = server.config.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let (now, needs_restart) = config.reloaded(&fresh);
-    set_level(now.log.level);
-    *server.focus.rules.write().unwrap_or_else(std::sync::PoisonError::into_inner) =
-        Arc::new(Rules::new(&now));
-    server.delivery.set_room_max(now.offline.room_max);
-    server.delivery.set_copies(now.delivery.copy_to_sender);
-    server.delivery.tell_all(|| Input::Prefix(now.offline.prefix));
-    *config = now;
-    // Said when it is so: who reads it may rely on it.
-    for key in needs_restart {
-        warn!("{key} has changed and takes effect after a restart");
-    }
-    info!("configuration reloaded");
 }
 
 /// C's `ctime` without its line feed, in the server's time zone: `Fri Nov 20 21:52:16 2026`.
@@ -84,6 +86,9 @@ pub(super) async fn upkeep(server: Arc<Server>, clock: Clock) {
         trimmed = Instant::now();
         let now = clock.wall();
         server.store.sweep(now);
+        if let Err(fault) = server.presence.tidy() {
+            warn!(%fault, "presence was not tidied");
+        }
         trim(&server.store, now).await;
     }
 }

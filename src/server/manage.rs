@@ -1,20 +1,34 @@
 //! The deeds of management, done with the services.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+use tokio::task::JoinSet;
 
 use super::Server;
 use crate::chat::depart::Parted;
 use crate::chat::personal::BLOCKED_MAX;
 use crate::chat::settings::{self, KEYS, NoSuch, either};
 use crate::chat::shard::Counters;
+use crate::config::Level;
 use crate::edge::control::{
-    AccountInfo, BlockedInfo, Denied, LetterInfo, Management, MemberInfo, RemovedInfo, RoomInfo, SettingInfo,
-    Stat, Status, Vitals,
+    AccountInfo, BindingInfo, BlockedInfo, BroadcastInfo, Denied, LetterInfo, Management, ReloadInfo,
+    RemovedInfo, SettingInfo, Stat, Status, Vitals,
 };
+use crate::refusal::Fault;
+use crate::registration::Binding;
 use crate::sip::digest::Ha1;
 use crate::sip::uri::canonical;
 use crate::store::{Account, Credentials};
-use crate::types::{Aor, Entry, Room, UnixMs};
+use crate::types::{Aor, Entry, UnixMs};
+
+/// Letters of a broadcast that are written at the same time: they share commits.
+const SAID_AT_ONCE: usize = 32;
+/// Whom a broadcast was not said to: so many are named.
+const REFUSED_TOLD: usize = 100;
 
 pub(super) fn missing(what: &str, who: &Aor) -> Denied {
     Denied::NotFound(format!("no {what} {who}"))
@@ -40,7 +54,7 @@ impl Server {
         Credentials { realm: realm.into(), md5, md5_domain, sha256, sha256_domain }
     }
 
-    fn served(&self, domain: &str) -> Result<String, Denied> {
+    pub(super) fn served(&self, domain: &str) -> Result<String, Denied> {
         let none = std::net::Ipv4Addr::UNSPECIFIED.into();
         let known = self.domains.canonical(domain, none).map(str::to_owned);
         known.ok_or_else(|| Denied::Refused(format!("the domain {domain} is not served here")))
@@ -72,25 +86,6 @@ impl Server {
         let who = self.ours(who)?;
         self.store.account(&who)?.ok_or_else(|| missing("account", &who))
     }
-
-    fn room(&self, address: &Aor) -> Result<Room, Denied> {
-        let address = self.ours(address)?;
-        let cell = self.store.room(&address)?.ok_or_else(|| missing("room", &address))?;
-        let room = cell.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        Ok(room.clone())
-    }
-}
-
-fn info(room: &Room) -> RoomInfo {
-    let invited = room.members.iter().filter(|member| !room.hears(&member.who)).count();
-    RoomInfo {
-        room: room.address.to_string(),
-        title: room.title.as_deref().unwrap_or_default().to_owned(),
-        owner: room.owner().map(|owner| owner.who.to_string()).unwrap_or_default(),
-        private: room.private,
-        members: room.members.len() - invited,
-        invited,
-    }
 }
 
 fn letter_info(account: &Aor, letter: &Entry) -> LetterInfo {
@@ -107,7 +102,7 @@ fn letter_info(account: &Aor, letter: &Entry) -> LetterInfo {
 }
 
 /// `2026-11-20 21:52:16` in the server's time zone.
-fn civil(at: UnixMs) -> String {
+pub(super) fn civil(at: UnixMs) -> String {
     let zoned = jiff::Timestamp::from_millisecond(at).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     zoned.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
@@ -144,6 +139,8 @@ impl Management for Server {
         let concerned = self.focus.roster.concerned(&account)?;
         let was = self.store.remove_account(&account).await?;
         if was {
+            // First, so that watchers hear why.
+            self.presence.gone(&account);
             self.focus.roster.ended(&account, &concerned);
         }
         let rooms = self.focus.leave_all(&account).await?;
@@ -190,7 +187,7 @@ impl Management for Server {
                 NoSuch::Value(key, values) => format!("{key} can be {}", either(values)),
             })
         })?;
-        Ok(self.store.set(&account.address, change).await?)
+        Ok(self.focus.roster.set(&account.address, change).await?)
     }
 
     async fn account_blocked(&self, account: Aor) -> Result<Vec<BlockedInfo>, Denied> {
@@ -317,27 +314,121 @@ impl Management for Server {
         Ok(stats.into_iter().map(|(name, value)| Stat { name, value }).collect())
     }
 
-    async fn room_list(&self, domain: Option<String>) -> Result<Vec<RoomInfo>, Denied> {
-        let domain = domain.map(|domain| self.served(&domain)).transpose()?;
-        let mut rooms = Vec::new();
-        for line in self.store.rooms(domain.as_deref(), None)? {
-            if let Some(cell) = self.store.room(&line.address)? {
-                rooms.push(info(&cell.read().unwrap_or_else(std::sync::PoisonError::into_inner)));
+    async fn message_broadcast(
+        &self,
+        from: Aor,
+        text: String,
+        to: Option<Vec<Aor>>,
+    ) -> Result<BroadcastInfo, Denied> {
+        let from = self.ours(&from)?;
+        if !self.focus.is_manager(&from) {
+            self.known_account(&from)?;
+        }
+        let everybody = || {
+            let accounts = self.store.accounts(None)?;
+            Ok::<_, Fault>(accounts.into_iter().map(|account| account.address).collect())
+        };
+        let to = to.map_or_else(everybody, Ok)?;
+        let mut info = BroadcastInfo { from: from.to_string(), sent: 0, refused: Vec::new() };
+        let text: Arc<str> = text.into();
+        for some in to.chunks(SAID_AT_ONCE) {
+            let mut saying = JoinSet::new();
+            for whom in some.iter().filter(|whom| **whom != from) {
+                let (offline, from, text) = (self.offline.clone(), from.clone(), text.clone());
+                let (whom, canonical) = (whom.clone(), self.ours(whom));
+                saying.spawn(async move {
+                    let done = match canonical {
+                        Ok(to) => match offline.send(&from, &to, &text).await {
+                            Ok(Ok(())) => Ok(()),
+                            Ok(Err(refusal)) => Err(refusal.reason.to_owned()),
+                            Err(fault) => return Err(fault),
+                        },
+                        Err(denied) => Err(denied.to_string()),
+                    };
+                    Ok((whom, done))
+                });
+            }
+            while let Some(done) = saying.join_next().await {
+                match done.map_err(|error| Fault::Internal(error.to_string()))?? {
+                    (_, Ok(())) => info.sent += 1,
+                    (whom, Err(why)) if info.refused.len() < REFUSED_TOLD => {
+                        info.refused.push(format!("{whom}: {why}"));
+                    }
+                    _ => {}
+                }
             }
         }
-        Ok(rooms)
+        info.refused.sort_unstable();
+        Ok(info)
     }
 
-    async fn room_show(&self, room: Aor) -> Result<RoomInfo, Denied> {
-        Ok(info(&self.room(&room)?))
-    }
-
-    async fn member_list(&self, room: Aor) -> Result<Vec<MemberInfo>, Denied> {
-        let room = self.room(&room)?;
-        let invited = room.members.iter().filter(|member| !room.hears(&member.who));
-        let all = room.listed().into_iter().chain(invited);
+    async fn binding_list(&self, account: Option<Aor>) -> Result<Vec<BindingInfo>, Denied> {
+        let all = match account {
+            Some(account) => {
+                let who = self.known_account(&account)?.address;
+                vec![(who.clone(), self.registrar.current(&who))]
+            }
+            None => self.registrar.all(),
+        };
+        let now = self.clock.steady();
+        let info = |who: &Aor, binding: Binding| BindingInfo {
+            account: who.to_string(),
+            transport: binding.flow.transport.via().to_ascii_lowercase(),
+            source: binding.flow.remote.to_string(),
+            expires_in: (binding.expires_at - now).max(0) / 1000,
+            contact: binding.contact,
+            user_agent: binding.user_agent.unwrap_or_default(),
+        };
         Ok(all
-            .map(|member| MemberInfo { user: member.who.to_string(), role: member.role().word() })
+            .into_iter()
+            .flat_map(|(who, bindings)| bindings.into_iter().map(move |binding| info(&who, binding)))
             .collect())
+    }
+
+    async fn binding_drop(&self, account: Aor, contact: Option<String>) -> Result<usize, Denied> {
+        let who = self.known_account(&account)?.address;
+        let gone = self.registrar.drop_bindings(&who, contact.as_deref()).await?;
+        match (gone.len(), contact) {
+            (0, Some(contact)) => Err(Denied::NotFound(format!("{who} has no contact {contact}"))),
+            (dropped, _) => Ok(dropped),
+        }
+    }
+
+    async fn server_reload(&self) -> Result<ReloadInfo, Denied> {
+        let (warnings, needs_restart) =
+            self.reload().map_err(|error| Denied::Refused(format!("not reloaded: {error}")))?;
+        Ok(ReloadInfo { warnings, needs_restart })
+    }
+
+    async fn server_backup(&self, file: PathBuf) -> Result<u64, Denied> {
+        let store = self.store.clone();
+        let backup = move || -> Result<u64, Denied> {
+            let told = |error: std::io::Error| Denied::Refused(format!("{}: {error}", file.display()));
+            // Its place is taken before a byte is written: nobody's file is overwritten, and nobody but us reads it.
+            let place = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file);
+            drop(place.map_err(told)?);
+            if let Err(fault) = store.backup(&file) {
+                // What is half written must not be taken for a backup.
+                let _ = std::fs::remove_file(&file);
+                return Err(fault.into());
+            }
+            Ok(std::fs::metadata(&file).map_err(told)?.len())
+        };
+        let done = tokio::task::spawn_blocking(backup).await;
+        done.map_err(|error| Fault::Internal(error.to_string()))?
+    }
+
+    async fn log_level(&self, level: Option<String>) -> Result<&'static str, Denied> {
+        let mut config = self.config.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(word) = level {
+            let level = Level::ALL.into_iter().find(|level| level.as_str().eq_ignore_ascii_case(&word));
+            let level = level.ok_or_else(|| {
+                let words = Level::ALL.map(Level::as_str);
+                Denied::Refused(format!("no such level; it can be {}", settings::either(&words)))
+            })?;
+            (self.set_level)(level);
+            config.log.level = level;
+        }
+        Ok(config.log.level.as_str())
     }
 }

@@ -11,7 +11,7 @@ use crate::types::Aor;
 
 impl Server {
     /// Anybody, spelled as he is known.
-    fn anybody(&self, who: &Aor) -> Result<Aor, Denied> {
+    pub(super) fn anybody(&self, who: &Aor) -> Result<Aor, Denied> {
         let none = std::net::Ipv4Addr::UNSPECIFIED.into();
         let who = match self.domains.canonical(who.host(), none).is_some() {
             true => self.ours(who)?,

@@ -6,10 +6,13 @@
 
 mod archive;
 pub mod buddies;
-mod departures;
+
 mod invitations;
 mod reminders;
+mod unasked;
 mod words;
+
+pub use words::shown_text;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, PoisonError, RwLock};

@@ -74,7 +74,7 @@ impl People {
             }
             Personal::Set { key, value } => match settings::change(key, value) {
                 Ok(change) => {
-                    self.store.set(who, change).await?;
+                    self.roster.set(who, change).await?;
                     one(personal::set(change.0, change.1))
                 }
                 Err(why) => Ok(Err((Refusal::MALFORMED, personal::not_set(key, &self.start, why)))),

@@ -5,7 +5,8 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use dashmap::DashMap;
 use tokio::sync::oneshot;
@@ -35,6 +36,12 @@ use crate::types::{
 
 /// Names the whole roster as a list: `alice+buddies`; another word names one of its groups.
 const WHOLE: &str = "buddies";
+/// The agent answers at once; longer than this nobody waits (RFC 4320 §4.2).
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A store that failed is asked again after this, then after twice this, up to the second.
+const FIND_AGAIN: Duration = Duration::from_millis(500);
+const FIND_AGAIN_MAX: Duration = Duration::from_secs(30);
 
 /// How the agent is told something. Returns at once.
 pub type Tell = Box<dyn Fn(Input) + Send + Sync>;
@@ -70,12 +77,6 @@ pub struct Again {
     pub list: Option<Vec<lists::Entry>>,
 }
 
-/// What a subscription became: the agent's answer, and whether it is one to a list.
-pub struct Begun {
-    pub answer: Answer,
-    pub is_list: bool,
-}
-
 pub struct Presence {
     pub store: Store,
     pub focus: Arc<Focus>,
@@ -88,6 +89,9 @@ pub struct Presence {
     lamps: Option<Ids>,
     tickets: Mutex<HashMap<Ticket, oneshot::Sender<Answer>>>,
     next: AtomicU64,
+    /// How often it was decided who may see whom; held while what is true is read and told, so that the agent hears it
+    /// in the order in which it became true.
+    decisions: Mutex<u64>,
     /// Everybody who is not offline.
     states: DashMap<Aor, State>,
     /// Conversations of rooms and mailboxes that were asked for.
@@ -116,6 +120,7 @@ impl Presence {
             lamps,
             tickets: Mutex::default(),
             next: AtomicU64::new(1),
+            decisions: Mutex::new(0),
             states: DashMap::new(),
             rooms: DashMap::new(),
             mails: DashMap::new(),
@@ -129,12 +134,25 @@ impl Presence {
     }
 
     async fn ask(&self, input: impl FnOnce(Ticket) -> Input) -> Answer {
-        let ticket = self.next.fetch_add(1, Ordering::Relaxed);
         let (tell, hear) = oneshot::channel();
-        self.tickets.lock().unwrap_or_else(PoisonError::into_inner).insert(ticket, tell);
+        let ticket = self.next.fetch_add(1, Ordering::Relaxed);
+        self.tickets().insert(ticket, tell);
+        // Whoever stops waiting, for whatever reason, leaves nothing behind.
+        let _end = End { presence: self, ticket };
         (self.tell)(input(ticket));
         // An agent that has gone takes nobody any more.
-        hear.await.unwrap_or(Answer::No(No::Full))
+        match tokio::time::timeout(PATIENCE, hear).await {
+            Ok(Ok(answer)) => answer,
+            _ => Answer::No(No::Full),
+        }
+    }
+
+    fn tickets(&self) -> MutexGuard<'_, HashMap<Ticket, oneshot::Sender<Answer>>> {
+        self.tickets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn decisions(&self) -> MutexGuard<'_, u64> {
+        self.decisions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     // ── requests ─────────────────────────────────────────────────────────────────────────────────────────
@@ -152,49 +170,99 @@ impl Presence {
     }
 
     /// `who` was authenticated.
-    pub async fn publish(&self, who: Aor, put: Put) -> Answer {
-        self.ask(|ticket| Input::Publish { ticket, who, put }).await
+    pub async fn publish(&self, who: Aor, put: Put) -> Result<Answer, Fault> {
+        let before = self.before(&who)?;
+        let answer = self.ask(|ticket| Input::Publish { ticket, who: who.clone(), put }).await;
+        self.judge_anew(&before, &who, &[])?;
+        Ok(answer)
     }
 
-    pub async fn subscribe(&self, asked: Asked) -> Result<Result<Begun, Refusal>, Fault> {
+    /// To be remembered while a request of `who` is judged and on its way to the agent.
+    fn before(&self, who: &Aor) -> Result<Before, Fault> {
+        let decisions = *self.decisions();
+        Ok(Before { decisions, had_account: self.focus.is_account(who)? })
+    }
+
+    pub async fn subscribe(&self, asked: Asked) -> Result<Result<Answer, Refusal>, Fault> {
+        let before = self.before(&asked.speaker.aor)?;
         let (target, standing, address) = match self.target(&asked).await? {
             Ok(target) => target,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let is_list = matches!(target, Target::List(_));
+        let watcher = asked.speaker.aor;
+        let judged: Vec<(Aor, Standing)> = match &target {
+            Target::Person if asked.package != Package::Summary => vec![(address.clone(), standing)],
+            Target::Person | Target::Room => Vec::new(),
+            Target::List(list) => judged(list.entries.iter().map(|listed| &listed.entry)),
+        };
         let new = New {
             dialog: asked.dialog,
             flow: asked.flow,
             package: asked.package,
             event_id: asked.event_id,
-            watcher: asked.speaker.aor,
+            watcher: watcher.clone(),
             address,
             target,
             standing,
             expires: asked.expires,
         };
         let answer = self.ask(|ticket| Input::Subscribe { ticket, new: Box::new(new) }).await;
-        Ok(Ok(Begun { answer, is_list }))
+        self.judge_anew(&before, &watcher, &judged)?;
+        Ok(Ok(answer))
     }
 
-    pub async fn refresh(&self, again: Again) -> Result<Begun, Fault> {
-        let is_list = again.list.is_some();
+    pub async fn refresh(&self, again: Again) -> Result<Answer, Fault> {
+        let watcher = again.speaker.aor;
+        let before = self.before(&watcher)?;
         let entries = match again.list {
-            Some(list) => Some(self.entries(&again.speaker.aor, &list).await?),
+            Some(list) => Some(self.entries(&watcher, &list).await?),
             None => None,
         };
+        let judged = judged(entries.iter().flatten());
         let refresh = Refresh {
             id: again.id,
             update: again.update,
             flow: again.flow,
             package: again.package,
             event_id: again.event_id,
-            watcher: again.speaker.aor,
+            watcher: watcher.clone(),
             expires: again.expires,
             entries,
         };
         let answer = self.ask(|ticket| Input::Refresh { ticket, refresh: Box::new(refresh) }).await;
-        Ok(Begun { answer, is_list })
+        self.judge_anew(&before, &watcher, &judged)?;
+        Ok(answer)
+    }
+
+    /// What was decided while a request was on its way to the agent has missed it: the agent is told once more, and
+    /// whose account has ended meanwhile leaves nothing behind.
+    fn judge_anew(&self, before: &Before, who: &Aor, judged: &[(Aor, Standing)]) -> Result<(), Fault> {
+        let decisions = self.decisions();
+        if *decisions == before.decisions {
+            return Ok(());
+        }
+        if before.had_account && !self.focus.is_account(who)? {
+            (self.tell)(Input::Gone(who.clone()));
+        }
+        let people: Vec<Aor> = judged.iter().map(|(who, _)| who.clone()).collect();
+        for ((presentity, was), standing) in judged.iter().zip(self.standings(who, &people)?) {
+            match standing {
+                None => (self.tell)(Input::Gone(presentity.clone())),
+                Some(standing) if standing == *was => {}
+                Some(standing) => {
+                    let (presentity, watcher) = (presentity.clone(), who.clone());
+                    (self.tell)(Input::Standing { presentity, watcher, standing });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What `watcher` may see of people now; `None`: there is nobody.
+    pub fn standings(&self, watcher: &Aor, people: &[Aor]) -> Result<Vec<Option<Standing>>, Fault> {
+        let standings = self.roster.standings(watcher, people)?;
+        let found = people.iter().zip(standings);
+        found.map(|(who, standing)| Ok(self.has_person(who)?.then_some(standing))).collect()
     }
 
     /// What a SUBSCRIBE is about, and what its watcher may see of it. No acceptance without authorisation
@@ -246,8 +314,9 @@ impl Presence {
                     return Ok(Err(Refusal::NO_SUCH_USER));
                 }
                 match self.roster.standing(address, watcher)? {
-                    Standing::Active => active(Target::Person),
-                    _ => Ok(Err(Refusal::NOT_YOUR_ACCOUNT)),
+                    // Whom the owner has blocked does not learn it here either.
+                    Standing::Active | Standing::Blocked => active(Target::Person),
+                    Standing::Pending | Standing::Rejected => Ok(Err(Refusal::NOT_YOUR_ACCOUNT)),
                 }
             }
             (Package::Summary, None) if address == watcher => active(Target::Person),
@@ -301,23 +370,31 @@ impl Presence {
     pub fn event(self: &Arc<Self>, event: Event) {
         match event {
             Event::Answer { ticket, answer } => {
-                let waiting = self.tickets.lock().unwrap_or_else(PoisonError::into_inner).remove(&ticket);
+                let waiting = self.tickets().remove(&ticket);
                 // Whoever has stopped waiting needs no answer.
                 drop(waiting.map(|waiting| waiting.send(answer)));
             }
             Event::State { who, state: State::Offline } => drop(self.states.remove(&who)),
             Event::State { who, state } => drop(self.states.insert(who, state)),
             Event::Ask(source) => {
-                let presence = self.clone();
-                self.runtime.spawn_blocking(move || {
-                    let told = presence.find(&source).unwrap_or_else(|fault| {
-                        // The agent waits for it: nothing is better than silence.
-                        error!(%fault, ?source, "presence is told nothing about this");
-                        nothing(source)
-                    });
-                    (presence.tell)(Input::Told(told));
-                });
+                self.runtime.spawn(self.clone().answer(source));
             }
+        }
+    }
+
+    /// Tells the agent what it asked for. A store that fails is asked again: no watcher is told that nobody is there
+    /// because a disk was busy.
+    async fn answer(self: Arc<Self>, source: Source) {
+        let mut pause = FIND_AGAIN;
+        loop {
+            let (presence, asked) = (self.clone(), source.clone());
+            let found = self.runtime.spawn_blocking(move || presence.find(&asked)).await;
+            match found.unwrap_or_else(|error| Err(Fault::Internal(error.to_string()))) {
+                Ok(told) => return (self.tell)(Input::Told(told)),
+                Err(fault) => error!(%fault, ?source, "presence waits for what it has to know"),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(FIND_AGAIN_MAX);
         }
     }
 
@@ -329,8 +406,11 @@ impl Presence {
                     self.rooms.retain(|_, known| known != address);
                     return Ok(Told::Room(address.clone(), None));
                 };
-                let room = cell.read().unwrap_or_else(PoisonError::into_inner).clone();
-                self.rooms.insert(room.conversation, address.clone());
+                let read = || cell.read().unwrap_or_else(PoisonError::into_inner);
+                // First, so that no change after what is read is missed.
+                let conversation = read().conversation;
+                self.rooms.insert(conversation, address.clone());
+                let room = read().clone();
                 Told::Room(address.clone(), Some(Arc::new(self.room_now(&room)?)))
             }
             Source::Mail(who) => {
@@ -387,11 +467,12 @@ impl Presence {
         let whole = group.eq_ignore_ascii_case(WHOLE);
         let mut entries = Vec::new();
         for buddy in self.roster.buddies(&owner)? {
-            let who = buddy.contact;
             if whole || buddy.groups.iter().any(|known| known.eq_ignore_ascii_case(&group)) {
+                let standing = self.roster.standing_of(&owner, &buddy)?;
+                let who = buddy.contact;
                 entries.push(Entry {
                     uri: who.uri().into(),
-                    standing: self.roster.standing(&who, &owner)?,
+                    standing,
                     is_room: self.store.room(&who)?.is_some(),
                     who: self.ours(&who),
                     name: buddy.nick.map(Into::into),
@@ -474,20 +555,55 @@ impl Presence {
         }
     }
 
+    /// His account is no more.
+    pub fn gone(&self, who: &Aor) {
+        *self.decisions() += 1;
+        (self.tell)(Input::Gone(who.clone()));
+    }
+
+    /// Lets go of what is no more: to be called now and then.
+    pub fn tidy(&self) -> Result<(), Fault> {
+        let mut result = Ok(());
+        let mut is_there = |found: Result<bool, Fault>| {
+            found.unwrap_or_else(|fault| {
+                result = Err(fault);
+                true
+            })
+        };
+        self.rooms.retain(|_, room| is_there(self.store.room(room).map(|room| room.is_some())));
+        self.mails.retain(|_, who| is_there(self.store.account(who).map(|account| account.is_some())));
+        self.mailboxes.retain(|_, who| is_there(self.store.account(who).map(|account| account.is_some())));
+        result
+    }
+
     /// What waits for somebody was thrown away.
     pub fn purged(&self, who: &Aor) {
         (self.tell)(Input::Moved(Source::Mail(who.clone())));
     }
 }
 
-/// What is told when nothing could be found out.
-fn nothing(source: Source) -> Told {
-    match source {
-        Source::Person(who) => Told::Person(who, Person::default()),
-        Source::Room(room) => Told::Room(room, None),
-        Source::Mail(who) => Told::Mail(who, (0, 0)),
-        Source::List(list) => Told::List(list, Vec::new()),
+/// What was true before a request was judged.
+struct Before {
+    decisions: u64,
+    had_account: bool,
+}
+
+/// Who waits no longer for the answer to a request.
+struct End<'a> {
+    presence: &'a Presence,
+    ticket: Ticket,
+}
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.presence.tickets().remove(&self.ticket);
     }
+}
+
+/// The people on a list, and what was judged about them.
+fn judged<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<(Aor, Standing)> {
+    let people = entries.filter(|entry| !entry.is_room);
+    people.filter_map(|entry| Some((entry.who.clone()?, entry.standing))).collect()
 }
 
 /// Whose list an address names, and which: `alice+buddies`.
@@ -499,6 +615,8 @@ fn list_of(address: &Aor) -> Option<(Aor, String)> {
 impl Watched for Presence {
     fn standing(&self, presentity: &Aor, watcher: &Aor, standing: Standing) {
         // Calls may come out of order: what counts is what is true now.
+        let mut decisions = self.decisions();
+        *decisions += 1;
         let standing = match standing {
             Standing::Rejected => standing,
             known => self.roster.standing(presentity, watcher).unwrap_or(known),

@@ -5,6 +5,7 @@
 
 mod abroad;
 mod dialogs;
+mod gone;
 mod learned;
 mod ways;
 
@@ -14,7 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use dashmap::DashMap;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::clock::Clock;
 use super::delivery::Delivery;
@@ -373,25 +374,6 @@ impl Registrar {
         state.bindings.iter().rev().find_map(|binding| binding.name.clone())
     }
 
-    /// Lets go of all bindings of an account that goes; on disk they go with it.
-    pub async fn forget(&self, who: &Aor) -> Result<(), Fault> {
-        let Some(known) = self.known(who) else { return Ok(()) };
-        let _turn = known.gate.lock().await;
-        let existing = self.current(who);
-        let id = {
-            let mut state = write(&known.state);
-            state.bindings.clear();
-            state.id
-        };
-        self.watch_flows(who, &existing, &[]);
-        if let Some(id) = id.filter(|_| self.proxy.is_some()) {
-            self.delivery.close(id).await;
-        }
-        self.reach(who, &[])?;
-        self.prune(who);
-        Ok(())
-    }
-
     /// A contact said that it is not there: it is not used until it registers anew (spec §5.5).
     pub fn unbound(&self, account: AccountId, contact: Arc<str>) {
         let Some(who) = self.by_id.get(&account).map(|who| who.clone()) else { return };
@@ -423,36 +405,6 @@ impl Registrar {
             if let Err(fault) = self.reach(&who, &[]) {
                 warn!(account = %who, %fault, "cannot tell delivery of a closed connection");
             }
-        }
-    }
-
-    /// Lets expired bindings go. Called every second or so.
-    pub async fn expire(&self) {
-        let now = self.clock.steady();
-        let stale: Vec<(Aor, Arc<Registered>)> = self
-            .accounts
-            .iter()
-            .filter(|entry| read(&entry.value().state).bindings.iter().any(|b| b.expires_at <= now))
-            .map(|entry| (entry.key().clone(), entry.value().clone()))
-            .collect();
-        for (who, known) in stale {
-            // Somebody registers right now: next time.
-            let Ok(_turn) = known.gate.try_lock() else { continue };
-            let (id, before, after) = {
-                let mut state = write(&known.state);
-                let before = state.bindings.clone();
-                state.bindings.retain(|binding| binding.expires_at > now);
-                (state.id, before, state.bindings.clone())
-            };
-            debug!(account = %who, left = after.len(), "bindings expired");
-            self.watch_flows(&who, &before, &after);
-            if let Some(id) = id.filter(|_| self.proxy.is_some() && after.is_empty()) {
-                self.delivery.close(id).await;
-            }
-            if let Err(fault) = self.reach(&who, &[]) {
-                warn!(account = %who, %fault, "cannot tell delivery of expired bindings");
-            }
-            self.prune(&who);
         }
     }
 

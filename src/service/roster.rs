@@ -9,6 +9,7 @@ use sha1::{Digest, Sha1};
 
 use super::person::Told;
 use crate::chat::buddies::{self, Buddies, Line};
+use crate::chat::settings::Change;
 use crate::chat::split::{PART_BYTES, parts};
 use crate::presence::avatar::{AVATAR_MAX, media};
 use crate::presence::roster::{BUDDIES_MAX, Bond, Deed, Flags, decide};
@@ -96,6 +97,17 @@ impl Roster {
             false => self.store.pair(watcher, presentity, 0)?.0.has(Flags::SEES),
         };
         self.standing_if(seen, presentity, watcher)
+    }
+
+    /// The same of many, in their order.
+    pub fn standings(&self, watcher: &Aor, people: &[Aor]) -> Result<Vec<Standing>, Fault> {
+        let seen = match self.open {
+            true => vec![true; people.len()],
+            false => {
+                self.store.pairs(watcher, people)?.iter().map(|(mine, _)| mine.has(Flags::SEES)).collect()
+            }
+        };
+        people.iter().zip(seen).map(|(who, seen)| self.standing_if(seen, who, watcher)).collect()
     }
 
     /// A phone of `watcher` subscribes to `presentity`, anew or again: what he may see. It may confirm them, and may
@@ -218,6 +230,13 @@ impl Roster {
             self.told(|watched| watched.roster(who));
         }
         Ok(known)
+    }
+
+    /// One setting of his; what others see of him may hang on it.
+    pub async fn set(&self, who: &Aor, change: Change) -> Result<(), Fault> {
+        self.store.set(who, change).await?;
+        self.told(|watched| watched.status(who));
+        Ok(())
     }
 
     pub async fn set_status(&self, who: &Aor, status: Option<(State, String)>) -> Result<(), Fault> {

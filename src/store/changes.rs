@@ -139,6 +139,14 @@ impl Turn<'_> {
                     .execute(params![conversation.0, title.as_deref()])?;
                 self.draft(room)?.face = face_of(&address, title.as_deref());
             }
+            RoomChange::Private(private) => {
+                let flag = if *private { room_flag::PRIVATE } else { 0 };
+                self.conn.prepare_cached(&sql.flag_room)?.execute(params![
+                    conversation.0,
+                    flag,
+                    room_flag::PRIVATE
+                ])?;
+            }
         }
         Ok(())
     }

@@ -340,12 +340,9 @@ impl Store {
         }
     }
 
-    /// Copies the database into `file`, which must not exist, as it is at one moment. Takes no lock that a writer
+    /// Copies the database into `file`, which must be empty or not there, as it is at one moment. Takes no lock that a writer
     /// would wait for; blocks the caller.
     pub fn backup(&self, file: &std::path::Path) -> Result<(), Fault> {
-        if file.exists() {
-            return Err(Fault::Internal(format!("{} exists already", file.display())));
-        }
         let file = file.to_string_lossy().into_owned();
         self.0.shared.readers.ask(|conn| conn.execute("VACUUM INTO ?1", [file]).map(drop))
     }

@@ -409,4 +409,21 @@ impl Store {
             Ok(entries)
         })
     }
+
+    /// The last `n` posts of a conversation, oldest first, whoever may see them.
+    pub fn posts(&self, conversation: ConvId, n: usize) -> Result<Vec<Arc<Entry>>, Fault> {
+        self.0.shared.readers.ask(|conn| {
+            let mut faces = Faces::default();
+            let mut statement = conn.prepare_cached(rows!(
+                "WHERE l.conversation = ?1 AND l.kind = 1 ORDER BY l.seq DESC LIMIT ?2"
+            ))?;
+            let mut rows = statement.query([conversation.0, n.min(1000) as i64])?;
+            let mut entries = Vec::new();
+            while let Some(row) = rows.next()? {
+                entries.extend(faces.entry(conn, row)?);
+            }
+            entries.reverse();
+            Ok(entries)
+        })
+    }
 }

@@ -65,7 +65,10 @@ impl Store {
             while let Some(row) = rows.next()? {
                 let Some(who) = Aor::parse(row.get_ref(1)?.as_str()?) else { continue };
                 let body = Bytes::copy_from_slice(row.get_ref(7)?.as_blob()?);
-                let Ok(published) = pidf::read(&body, &who) else { continue };
+                let Ok(published) = pidf::read(&body, &who) else {
+                    saved.push(Saved::Unreadable(who));
+                    continue;
+                };
                 let publication = Publication {
                     id: row.get::<_, i64>(0)? as u64,
                     etag: row.get::<_, i64>(2)? as u64,
@@ -78,10 +81,10 @@ impl Store {
                 };
                 saved.push(Saved::Publication(who, publication));
             }
-            let mut statement = conn.prepare("SELECT data FROM subscription ORDER BY id")?;
+            let mut statement = conn.prepare("SELECT id, data FROM subscription ORDER BY id")?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
-                saved.push(Saved::Subscription(row.get(0)?));
+                saved.push(Saved::Subscription { key: row.get(0)?, row: row.get(1)? });
             }
             Ok(saved)
         })

@@ -45,6 +45,7 @@ pub(super) struct Statements {
     list: String,
     listed_in: String,
     pub(super) insert_room: String,
+    pub(super) flag_room: String,
     pub(super) delete_room: String,
     pub(super) insert_member: String,
     pub(super) find_member: String,
@@ -87,6 +88,7 @@ impl Statements {
                 .fill("SELECT id, room FROM {members} WHERE account = ?1 AND id > ?2 ORDER BY id LIMIT ?3"),
             insert_room: tables
                 .fill("INSERT INTO {rooms} (name, domain, flag, conversation) VALUES (?1, ?2, ?3, ?4)"),
+            flag_room: tables.fill("UPDATE {rooms} SET flag = (flag & ~?3) | ?2 WHERE conversation = ?1"),
             delete_room: tables.fill("DELETE FROM {rooms} WHERE conversation = ?1"),
             insert_member: tables.fill(
                 "INSERT INTO {members} (username, domain, room, flag, account, inviter, invited_at)

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::chat::room;
+use crate::kit::watch::pidf;
 use crate::kit::wire::{self, Datagrams};
-use crate::kit::{Dice, Msg, Over, PATIENCE, Phone, Req, Setup, long_form};
+use crate::kit::{Daemon, Dice, Msg, Over, PATIENCE, Phone, Req, Setup, long_form};
 
 /// More than a daemon with two phones can need.
 const RSS_LIMIT_KIB: u64 = 300 * 1024;
@@ -199,7 +200,65 @@ fn spoil(dice: &mut Dice, bytes: &mut Vec<u8>) {
     bytes.truncate(60_000);
 }
 
-fn rain(name: &str, setup: Setup) {
+/// What phones say of presence, before it is spoiled: each package, each kind of body.
+fn presence_seeds(local: std::net::SocketAddr, over: Over, user: &str) -> Vec<Vec<u8>> {
+    let me = format!("sip:{user}@example.org");
+    let publish = |body: &str| {
+        let request = Req::new("PUBLISH", &me, &me).header("Event: presence").header("Expires: 600");
+        request.header("Content-Type: application/pidf+xml").body(body)
+    };
+    let subscribe = |event: &str, to: &str| {
+        Req::new("SUBSCRIBE", to, &me)
+            .header(&format!("Event: {event}"))
+            .header("Expires: 600")
+            .header(&format!("Contact: <sip:{user}@{local}>"))
+            .header("Accept: application/pidf+xml, application/rlmi+xml, multipart/related;q=0.5, */*")
+            .header("Supported: eventlist")
+    };
+    let listed = |body: &str| {
+        subscribe("presence", "sip:rls@example.org")
+            .header("Require: recipient-list-subscribe")
+            .header("Content-Disposition: recipient-list")
+            .header("Content-Type: application/resource-lists+xml")
+            .body(body)
+    };
+    let document = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><p:presence xmlns:p=\"urn:ietf:params:xml:ns:pidf\" \
+         xmlns:dm=\"urn:ietf:params:xml:ns:pidf:data-model\" xmlns:rpid=\"urn:ietf:params:xml:ns:pidf:rpid\" \
+         entity=\"{me}\"><p:tuple id=\"t1\"><p:status><p:basic>open</p:basic><x xmlns=\"urn:x\"><y/></x></p:status>\
+         <p:contact priority=\"0.8\">{me}</p:contact><p:note xml:lang=\"en\">&#x41;&amp;b</p:note>\
+         <p:timestamp>2026-01-01T00:00:00Z</p:timestamp></p:tuple><dm:person id=\"p1\"><rpid:activities>\
+         <rpid:busy/><rpid:note>n</rpid:note></rpid:activities></dm:person><dm:device id=\"d\">\
+         <dm:deviceID>urn:x</dm:deviceID></dm:device></p:presence>"
+    );
+    let list = "<?xml version=\"1.0\"?><resource-lists xmlns=\"urn:ietf:params:xml:ns:resource-lists\"><list>\
+                <entry uri=\"sip:alice@example.org\"><display-name>A</display-name></entry><list name=\"x\">\
+                <entry uri=\"sip:bob@example.org;x=y?z=1\"/></list></list></resource-lists>";
+    let mut within = subscribe("presence;id=1", "sip:alice@example.org");
+    within.to = "sip:alice@example.org>;tag=0123456789abcdef".into();
+    let list = [
+        publish(&document),
+        publish(&document).header("SIP-If-Match: 0123456789abcdef"),
+        publish("").header("SIP-If-Match: 0123456789abcdef"),
+        publish(&document).header("Content-Encoding: deflate"),
+        subscribe("presence", "sip:alice@example.org"),
+        subscribe("presence;id=7", &me).header("Record-Route: <sip:127.0.0.1;lr>, <sip:127.0.0.2;lr>"),
+        subscribe("presence", &format!("sip:{user}+buddies@example.org")),
+        subscribe("presence.winfo", &me),
+        subscribe("conference", "sip:team@example.org"),
+        subscribe("presence", "sip:team@example.org"),
+        subscribe("message-summary", &me),
+        listed(list),
+        listed(list).header("Content-Encoding: gzip"),
+        within,
+    ];
+    list.iter().map(|request| request.bytes(over, local, None)).collect()
+}
+
+type Seeds = fn(std::net::SocketAddr, Over, &str) -> Vec<Vec<u8>>;
+
+/// Rains on a daemon; it must be as before. Then it is given to `after`.
+fn rain(name: &str, setup: Setup, seeds: Seeds, after: impl Fn(&Daemon, &Phone, &Phone)) {
     let mut dice = Dice::new(name);
     let daemon = setup.start();
     daemon.account("alice", "secret of alice");
@@ -246,16 +305,30 @@ fn rain(name: &str, setup: Setup) {
     assert!(datagrams > 500 && streams > 100, "too little rain: {datagrams}, {streams}");
     daemon.must_be_alive();
     chat_works(&alice, &bob, "after the rain");
+    after(&daemon, &alice, &bob);
     assert!(daemon.rss_kib() < RSS_LIMIT_KIB, "{name}: {} KiB resident", daemon.rss_kib());
     assert!(!daemon.logged("panicked"), "{name}: a panic in the log");
 }
 
 #[test]
 fn a_rain_of_spoiled_requests_is_survived_open() {
-    rain("fuzz, open", Setup::new());
+    rain("fuzz, open", Setup::new(), seeds, |_, _, _| {});
 }
 
 #[test]
 fn a_rain_of_spoiled_requests_is_survived_digest() {
-    rain("fuzz, digest", Setup::new().digest());
+    rain("fuzz, digest", Setup::new().digest(), seeds, |_, _, _| {});
+}
+
+#[test]
+fn a_rain_of_spoiled_presence_is_survived_and_watchers_are_told_as_before() {
+    let setup = Setup::new().set("presence.open", "true").set("presence.throttle", "false");
+    rain("fuzz, presence", setup, presence_seeds, |_, alice, bob| {
+        let watch = bob.watches("presence", "alice");
+        let answer = alice.publishes(None, 600, &pidf("alice@example.org", "open", "<rpid:busy/>"));
+        assert_eq!(answer.status(), 200, "{}", answer.start);
+        watch.hears("she is busy", |said| said.text().contains("<rpid:busy/>"));
+        assert_eq!(watch.again(0).status(), 200);
+        watch.hears("the end", |said| said.header("Subscription-State").starts_with("terminated;"));
+    });
 }

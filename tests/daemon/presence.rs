@@ -159,6 +159,10 @@ fn s23_a_cancel_changes_nothing() {
     let bob = daemon.udp("bob");
     let watch = bob.watches(PRESENCE, "alice");
     watch.hears("the first", |_| true);
+    let mut cancel = watch.first_request();
+    cancel.method = "CANCEL".into();
+    cancel.headers.clear();
+    assert_eq!(bob.ask(cancel).status(), 200);
     let alice = daemon.udp("alice");
     says(&alice, "<rpid:away/>");
     watch.hears("she is away", body("<rpid:away/>"));

@@ -14,5 +14,6 @@ mod kit;
 mod offline;
 mod opensips;
 mod opensips_cli;
+mod presence;
 mod restart;
 mod rooms;

@@ -3,10 +3,12 @@
 //! Prevents that a door reaches into the store. Never knows which door asks.
 
 use std::future::Future;
+use std::path::PathBuf;
 
 use serde::Serialize;
 use thiserror::Error;
 
+use super::rooms::Rooms;
 use super::rosters::Rosters;
 use crate::refusal::Fault;
 use crate::types::{Aor, Spread};
@@ -52,28 +54,39 @@ pub struct BlockedInfo {
     pub user: String,
 }
 
-/// A room, as management shows it.
+/// A contact that a phone has registered.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct RoomInfo {
-    /// `name@domain`.
-    pub room: String,
-    /// Display name; empty if it has none.
-    pub title: String,
-    /// `user@domain`; empty if nobody owns it.
-    pub owner: String,
-    pub private: bool,
-    /// Members without the invited.
-    pub members: usize,
-    pub invited: usize,
+pub struct BindingInfo {
+    /// `user@domain`.
+    pub account: String,
+    /// URI as the phone spelled it.
+    pub contact: String,
+    /// `udp`, `tcp` or `tls`.
+    pub transport: String,
+    /// Where the REGISTER came from.
+    pub source: String,
+    /// Seconds.
+    pub expires_in: i64,
+    /// Empty: not told.
+    pub user_agent: String,
 }
 
-/// Somebody who belongs to a room.
+/// What became of something that was said to many.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct MemberInfo {
-    /// `user@domain`.
-    pub user: String,
-    /// `owner`, `admin`, `member` or `invited`.
-    pub role: &'static str,
+pub struct BroadcastInfo {
+    pub from: String,
+    /// Accounts and rooms that it was said to.
+    pub sent: usize,
+    /// To whom it was not said, and why; the first hundred.
+    pub refused: Vec<String>,
+}
+
+/// What a reload has changed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct ReloadInfo {
+    pub warnings: Vec<String>,
+    /// Keys that have changed and take effect after a restart.
+    pub needs_restart: Vec<String>,
 }
 
 /// A direct message that waits, as management shows it: without its text.
@@ -148,7 +161,7 @@ pub struct Vitals {
 }
 
 /// The deeds. Addresses are complete; `domain` as the one who asked spelled it.
-pub trait Management: Rosters {
+pub trait Management: Rooms + Rosters {
     /// What a name without a domain belongs to.
     fn default_domain(&self) -> String;
 
@@ -193,10 +206,6 @@ pub trait Management: Rosters {
     /// Asks no disk.
     fn vitals(&self) -> Vitals;
     fn server_stats(&self) -> impl Future<Output = Result<Vec<Stat>, Denied>> + Send;
-    /// Of all served domains, or of one.
-    fn room_list(&self, domain: Option<String>)
-    -> impl Future<Output = Result<Vec<RoomInfo>, Denied>> + Send;
-    fn room_show(&self, room: Aor) -> impl Future<Output = Result<RoomInfo, Denied>> + Send;
     /// What waits, for everybody or for one account; oldest first.
     fn offline_list(
         &self,
@@ -213,6 +222,28 @@ pub trait Management: Rosters {
         to: Aor,
         text: String,
     ) -> impl Future<Output = Result<(), Denied>> + Send;
-    /// In the order of `#members`: owner first, then newest first; the invited last.
-    fn member_list(&self, room: Aor) -> impl Future<Output = Result<Vec<MemberInfo>, Denied>> + Send;
+    /// The same to many: to these accounts and rooms, else to every account. Whom it cannot be said to is no failure.
+    fn message_broadcast(
+        &self,
+        from: Aor,
+        text: String,
+        to: Option<Vec<Aor>>,
+    ) -> impl Future<Output = Result<BroadcastInfo, Denied>> + Send;
+    /// What is registered, by everybody or by one account.
+    fn binding_list(
+        &self,
+        account: Option<Aor>,
+    ) -> impl Future<Output = Result<Vec<BindingInfo>, Denied>> + Send;
+    /// Drops one contact of an account, or all. How many they were.
+    fn binding_drop(
+        &self,
+        account: Aor,
+        contact: Option<String>,
+    ) -> impl Future<Output = Result<usize, Denied>> + Send;
+    /// Reads the configuration again. A wrong one is [`Denied::Refused`], and nothing changes.
+    fn server_reload(&self) -> impl Future<Output = Result<ReloadInfo, Denied>> + Send;
+    /// Copies the database into a file that does not exist, as it is at one moment. Bytes.
+    fn server_backup(&self, file: PathBuf) -> impl Future<Output = Result<u64, Denied>> + Send;
+    /// The level of the log, after it was set if one is given.
+    fn log_level(&self, level: Option<String>) -> impl Future<Output = Result<&'static str, Denied>> + Send;
 }

@@ -9,6 +9,7 @@ mod http;
 mod ordered;
 pub mod peers;
 mod perform;
+mod rooms;
 mod rosters;
 pub mod rpc;
 mod socket;
@@ -16,10 +17,11 @@ pub mod table;
 mod values;
 
 pub use deeds::{
-    AccountInfo, BlockedInfo, Denied, LetterInfo, Management, MemberInfo, RemovedInfo, RoomInfo, SettingInfo,
-    Stat, Status, Vitals,
+    AccountInfo, BindingInfo, BlockedInfo, BroadcastInfo, Denied, LetterInfo, Management, ReloadInfo,
+    RemovedInfo, SettingInfo, Stat, Status, Vitals,
 };
 pub use http::{Gate, HttpDoor, HttpLimits, HttpServing};
+pub use rooms::{MemberInfo, RoomInfo, Rooms, SaidInfo};
 pub use rosters::{AvatarInfo, BuddyInfo, PairInfo, PresenceInfo, Rosters};
 pub use socket::{ControlSocket, SocketLimits};
 

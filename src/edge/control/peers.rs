@@ -7,10 +7,11 @@ use std::borrow::Cow;
 
 use serde_json::{Value, json};
 
-use super::deeds::{Denied, Management, RoomInfo};
+use super::deeds::{Denied, Management};
 use super::frame::MAX_DOCUMENT;
 use super::ordered::Json;
 use super::perform::perform;
+use super::rooms::RoomInfo;
 use super::rpc::{INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, PARSE_ERROR, REFUSED, RpcError};
 use super::table::{self, COMMANDS, Command, Right};
 use super::values::Values;

@@ -2,6 +2,8 @@
 //!
 //! Prevents that two doors answer the same command differently. Never decides: [`Management`] does.
 
+use std::path::PathBuf;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
@@ -19,6 +21,7 @@ pub async fn perform<M: Management>(
 ) -> Result<Value, Denied> {
     // `check` has seen to it that required arguments are there.
     let aor = |at| values.address(at).ok_or_else(|| Denied::Refused("address missing".into()));
+    let text = |at| values.text(at).unwrap_or_default();
     match command.deed {
         Deed::AccountAdd => {
             let account = aor(0)?;
@@ -43,7 +46,7 @@ pub async fn perform<M: Management>(
         }
         Deed::AccountSettings => Ok(plain(&management.account_settings(aor(0)?).await?)),
         Deed::AccountSet => {
-            let (account, text) = (aor(0)?, |at| values.text(at).unwrap_or_default());
+            let account = aor(0)?;
             management.account_set(account.clone(), text(1), text(2)).await?;
             Ok(plain(&management.account_settings(account).await?))
         }
@@ -71,6 +74,58 @@ pub async fn perform<M: Management>(
             Ok(plain(&list))
         }
         Deed::RoomShow => Ok(plain(&management.room_show(aor(0)?).await?)),
+        Deed::RoomCreate => {
+            let (owner, private) = (values.address(1), values.flag(2, "private"));
+            Ok(plain(&management.room_create(aor(0)?, owner, private).await?))
+        }
+        Deed::RoomDestroy => {
+            let room = aor(0)?;
+            management.room_destroy(room.clone()).await?;
+            Ok(json!({ "room": room.as_str() }))
+        }
+        Deed::RoomRename => Ok(plain(&management.room_set(aor(0)?, "title".into(), text(1)).await?)),
+        Deed::RoomSet => Ok(plain(&management.room_set(aor(0)?, text(1), text(2)).await?)),
+        Deed::RoomPost => {
+            let room = aor(0)?;
+            management.room_post(room.clone(), text(1)).await?;
+            Ok(json!({ "room": room.as_str() }))
+        }
+        Deed::RoomHistory => {
+            Ok(plain(&management.room_history(aor(0)?, values.count(1).unwrap_or(10)).await?))
+        }
+        Deed::MemberAdd => {
+            let role = values.text(2).unwrap_or_else(|| "member".into());
+            Ok(plain(&management.member_add(aor(0)?, aor(1)?, role).await?))
+        }
+        Deed::MemberRemove => {
+            let (room, user) = (aor(0)?, aor(1)?);
+            management.member_remove(room.clone(), user.clone()).await?;
+            Ok(json!({ "room": room.as_str(), "user": user.as_str() }))
+        }
+        Deed::MemberRole => Ok(plain(&management.member_role(aor(0)?, aor(1)?, text(2)).await?)),
+        Deed::BindingList => {
+            let mut list = management.binding_list(values.address(0)).await?;
+            list.sort_by(|a, b| (&a.account, &a.contact).cmp(&(&b.account, &b.contact)));
+            Ok(plain(&list))
+        }
+        Deed::BindingDrop => {
+            let account = aor(0)?;
+            let dropped = management.binding_drop(account.clone(), values.text(1)).await?;
+            Ok(json!({ "account": account.as_str(), "dropped": dropped }))
+        }
+        Deed::MessageBroadcast => {
+            Ok(plain(&management.message_broadcast(aor(0)?, text(1), values.people(2)).await?))
+        }
+        Deed::ServerReload => Ok(plain(&management.server_reload().await?)),
+        Deed::ServerBackup => {
+            let file = text(0);
+            let bytes = management.server_backup(PathBuf::from(&file)).await?;
+            Ok(json!({ "file": file, "bytes": bytes }))
+        }
+        Deed::LogLevel => {
+            let level = management.log_level(values.text(0)).await?;
+            Ok(json!({ "level": level }))
+        }
         Deed::MemberList => Ok(plain(&management.member_list(aor(0)?).await?)),
         Deed::OfflineList => {
             let who = values.address(0);

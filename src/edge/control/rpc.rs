@@ -11,7 +11,7 @@ use super::deeds::{Denied, Management};
 use super::frame::MAX_DOCUMENT;
 use super::peers::{self, Peer};
 use super::perform::perform;
-use super::table::{self, Command, Right};
+use super::table::{self, Arg, Command, Kind, Right};
 use super::values::Values;
 
 /// Most requests in one batch.
@@ -145,23 +145,28 @@ fn positional(command: &Command, list: &[Value]) -> Result<Vec<Option<String>>, 
     if list.len() > command.args.len() {
         return Err(invalid_params("Too few or too many parameters".into()));
     }
-    command.args.iter().enumerate().map(|(at, arg)| text(arg.name, list.get(at))).collect()
+    command.args.iter().enumerate().map(|(at, arg)| text(arg, list.get(at))).collect()
 }
 
 fn named(command: &Command, map: &Map<String, Value>) -> Result<Vec<Option<String>>, RpcError> {
     if let Some(stranger) = map.keys().find(|name| !command.args.iter().any(|arg| arg.name == **name)) {
         return Err(invalid_params(format!("{stranger}: no such parameter")));
     }
-    command.args.iter().map(|arg| text(arg.name, map.get(arg.name))).collect()
+    command.args.iter().map(|arg| text(arg, map.get(arg.name))).collect()
 }
 
 /// Clients of the peers send what looks like a number as a number.
-fn text(name: &str, value: Option<&Value>) -> Result<Option<String>, RpcError> {
+fn text(arg: &Arg, value: Option<&Value>) -> Result<Option<String>, RpcError> {
     match value {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone())),
         Some(Value::Number(number)) => Ok(Some(number.to_string())),
-        Some(_) => Err(invalid_params(format!("{name}: expected a string"))),
+        Some(Value::Bool(flag)) => Ok(Some(if *flag { "yes" } else { "no" }.into())),
+        Some(Value::Array(items)) if arg.kind == Kind::People && items.iter().all(Value::is_string) => {
+            let items: Vec<&str> = items.iter().filter_map(Value::as_str).collect();
+            Ok(Some(items.join(",")))
+        }
+        Some(_) => Err(invalid_params(format!("{}: expected a string", arg.name))),
     }
 }
 

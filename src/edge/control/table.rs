@@ -31,12 +31,24 @@ pub enum Kind {
     Word,
     /// A nickname. `imcctl` takes it from `--nick`.
     Nick,
+    /// A title: one line, possibly empty.
+    Title,
     /// Names of groups, with commas between them. `imcctl` takes them from `--group`.
     Groups,
     /// A note beside a state.
     Note,
     /// Data in base64. `imcctl` is given a file and reads it.
     File,
+    /// `yes` or `no`; the argument's own name is yes.
+    Flag,
+    /// `owner`, `admin` or `member`.
+    Role,
+    /// A number from 1 to 1000.
+    Count,
+    /// Addresses, with commas between them. Over RPC also an array. `imcctl` takes all words that are left.
+    People,
+    /// An absolute path on the daemon's machine. `imcctl` makes it absolute.
+    Path,
     /// Where `imcctl` writes the data of the result. Over RPC it has no meaning.
     Output,
 }
@@ -82,11 +94,26 @@ pub(super) enum Deed {
     ServerStats,
     RoomList,
     RoomShow,
+    RoomCreate,
+    RoomDestroy,
+    RoomRename,
+    RoomSet,
+    RoomPost,
+    RoomHistory,
     MemberList,
+    MemberAdd,
+    MemberRemove,
+    MemberRole,
+    BindingList,
+    BindingDrop,
     OfflineList,
     OfflinePurge,
     OfflineDeliver,
     MessageSend,
+    MessageBroadcast,
+    ServerReload,
+    ServerBackup,
+    LogLevel,
     RosterList,
     RosterAdd,
     RosterRemove,
@@ -111,6 +138,7 @@ const fn may(name: &'static str, kind: Kind) -> Arg {
 
 const ROOM_COLUMNS: &[&str] = &["room", "title", "owner", "private", "members", "invited"];
 
+const MEMBER_COLUMNS: &[&str] = &["user", "role"];
 const BUDDY_COLUMNS: &[&str] = &["account", "user", "sight"];
 const PRESENCE_COLUMNS: &[&str] = &["account", "state", "says", "note", "avatar"];
 
@@ -311,13 +339,112 @@ pub const COMMANDS: &[Command] = &[
         deed: Deed::RoomShow,
     },
     Command {
+        name: "room.create",
+        short: "",
+        args: &[need("room", Kind::Address), may("owner", Kind::Address), may("private", Kind::Flag)],
+        help: "make a room; without an owner only management changes it",
+        right: Right::Manage,
+        columns: ROOM_COLUMNS,
+        deed: Deed::RoomCreate,
+    },
+    Command {
+        name: "room.destroy",
+        short: "",
+        args: &[need("room", Kind::Address)],
+        help: "destroy a room; its members are told",
+        right: Right::Manage,
+        columns: &["room"],
+        deed: Deed::RoomDestroy,
+    },
+    Command {
+        name: "room.rename",
+        short: "",
+        args: &[need("room", Kind::Address), need("name", Kind::Title)],
+        help: "give a room the name that phones show; its address stays, and an empty name takes it away",
+        right: Right::Manage,
+        columns: ROOM_COLUMNS,
+        deed: Deed::RoomRename,
+    },
+    Command {
+        name: "room.set",
+        short: "",
+        args: &[need("room", Kind::Address), need("key", Kind::Word), need("value", Kind::Title)],
+        help: "change a setting of a room: title, or private to yes or no",
+        right: Right::Manage,
+        columns: ROOM_COLUMNS,
+        deed: Deed::RoomSet,
+    },
+    Command {
+        name: "room.post",
+        short: "",
+        args: &[need("room", Kind::Address), need("text", Kind::Text)],
+        help: "say something to all members, from the room itself",
+        right: Right::Manage,
+        columns: &["room"],
+        deed: Deed::RoomPost,
+    },
+    Command {
+        name: "room.history",
+        short: "",
+        args: &[need("room", Kind::Address), may("n", Kind::Count)],
+        help: "show what was said last in a room: 10 posts, or n",
+        right: Right::Read,
+        columns: &["at", "user", "text"],
+        deed: Deed::RoomHistory,
+    },
+    Command {
         name: "member.list",
         short: "members",
         args: &[need("room", Kind::Address)],
         help: "list the members of a room and who is invited",
         right: Right::Read,
-        columns: &["user", "role"],
+        columns: MEMBER_COLUMNS,
         deed: Deed::MemberList,
+    },
+    Command {
+        name: "member.add",
+        short: "",
+        args: &[need("room", Kind::Address), need("user", Kind::Address), may("role", Kind::Role)],
+        help: "add a member to a room, without asking; as its owner, the old one becomes an admin",
+        right: Right::Manage,
+        columns: MEMBER_COLUMNS,
+        deed: Deed::MemberAdd,
+    },
+    Command {
+        name: "member.remove",
+        short: "",
+        args: &[need("room", Kind::Address), need("user", Kind::Address)],
+        help: "remove a member from a room, or an invitation; an owner's room goes to the next one",
+        right: Right::Manage,
+        columns: &["room", "user"],
+        deed: Deed::MemberRemove,
+    },
+    Command {
+        name: "member.role",
+        short: "",
+        args: &[need("room", Kind::Address), need("user", Kind::Address), need("role", Kind::Role)],
+        help: "make a member the owner, an admin, or a plain member",
+        right: Right::Manage,
+        columns: MEMBER_COLUMNS,
+        deed: Deed::MemberRole,
+    },
+    Command {
+        name: "binding.list",
+        short: "bindings",
+        args: &[may("account", Kind::Address)],
+        help: "list the registered phones, of all accounts or of one",
+        right: Right::Read,
+        columns: &["account", "contact", "transport", "source", "expires_in", "user_agent"],
+        deed: Deed::BindingList,
+    },
+    Command {
+        name: "binding.drop",
+        short: "",
+        args: &[need("account", Kind::Address), may("contact", Kind::Word)],
+        help: "drop the registered phones of an account, or one contact, until they register again",
+        right: Right::Manage,
+        columns: &["account", "dropped"],
+        deed: Deed::BindingDrop,
     },
     Command {
         name: "offline.list",
@@ -356,6 +483,15 @@ pub const COMMANDS: &[Command] = &[
         deed: Deed::MessageSend,
     },
     Command {
+        name: "message.broadcast",
+        short: "",
+        args: &[need("from", Kind::Address), need("text", Kind::Text), may("to", Kind::People)],
+        help: "say something in an account's name, or the manager's, to all accounts or to these",
+        right: Right::Manage,
+        columns: &["from", "sent", "refused"],
+        deed: Deed::MessageBroadcast,
+    },
+    Command {
         name: "server.status",
         short: "status",
         args: &[],
@@ -391,6 +527,33 @@ pub const COMMANDS: &[Command] = &[
         right: Right::Read,
         columns: &[],
         deed: Deed::ServerVersion,
+    },
+    Command {
+        name: "server.reload",
+        short: "reload",
+        args: &[],
+        help: "read the configuration again",
+        right: Right::Manage,
+        columns: &["warnings", "needs_restart"],
+        deed: Deed::ServerReload,
+    },
+    Command {
+        name: "server.backup",
+        short: "backup",
+        args: &[need("file", Kind::Path)],
+        help: "copy the database into a new file, while the daemon goes on",
+        right: Right::Manage,
+        columns: &["file", "bytes"],
+        deed: Deed::ServerBackup,
+    },
+    Command {
+        name: "log.level",
+        short: "",
+        args: &[may("level", Kind::Word)],
+        help: "show how much is logged, or change it until the next reload or restart",
+        right: Right::Manage,
+        columns: &["level"],
+        deed: Deed::LogLevel,
     },
     Command {
         name: "which",

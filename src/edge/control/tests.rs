@@ -166,6 +166,40 @@ impl Management for Fake {
     async fn server_stats(&self) -> Result<Vec<Stat>, Denied> {
         Ok(vec![Stat { name: "active_rooms", value: 2 }, Stat { name: "delivered", value: 7 }])
     }
+    async fn message_broadcast(
+        &self,
+        from: Aor,
+        _: String,
+        to: Option<Vec<Aor>>,
+    ) -> Result<BroadcastInfo, Denied> {
+        let sent = to.map_or(1000, |to| to.len());
+        Ok(BroadcastInfo { from: from.to_string(), sent, refused: Vec::new() })
+    }
+    async fn binding_list(&self, _: Option<Aor>) -> Result<Vec<BindingInfo>, Denied> {
+        Ok(vec![BindingInfo {
+            account: "bob@example.org".into(),
+            contact: "sip:bob@192.0.2.7:5062".into(),
+            transport: "udp".into(),
+            source: "192.0.2.7:5062".into(),
+            expires_in: 3600,
+            user_agent: "baresip".into(),
+        }])
+    }
+    async fn binding_drop(&self, _: Aor, _: Option<String>) -> Result<usize, Denied> {
+        Ok(1)
+    }
+    async fn server_reload(&self) -> Result<ReloadInfo, Denied> {
+        Ok(ReloadInfo { warnings: Vec::new(), needs_restart: vec!["sip.listen".into()] })
+    }
+    async fn server_backup(&self, _: PathBuf) -> Result<u64, Denied> {
+        Ok(4096)
+    }
+    async fn log_level(&self, _: Option<String>) -> Result<&'static str, Denied> {
+        Ok("info")
+    }
+}
+
+impl Rooms for Fake {
     async fn room_list(&self, _: Option<String>) -> Result<Vec<RoomInfo>, Denied> {
         Ok(vec![self.room_show(Aor::new("team", "example.org").unwrap()).await?])
     }
@@ -184,6 +218,38 @@ impl Management for Fake {
     }
     async fn member_list(&self, _: Aor) -> Result<Vec<MemberInfo>, Denied> {
         Ok(vec![MemberInfo { user: "alice@example.org".into(), role: "owner" }])
+    }
+    async fn room_create(&self, room: Aor, owner: Option<Aor>, private: bool) -> Result<RoomInfo, Denied> {
+        let owner = owner.map(|owner| owner.to_string()).unwrap_or_default();
+        Ok(RoomInfo { owner, private, ..self.room_show(room).await? })
+    }
+    async fn room_destroy(&self, _: Aor) -> Result<(), Denied> {
+        Ok(())
+    }
+    async fn room_set(&self, room: Aor, key: String, value: String) -> Result<RoomInfo, Denied> {
+        let title = if key == "title" { value } else { String::new() };
+        Ok(RoomInfo { title, ..self.room_show(room).await? })
+    }
+    async fn room_post(&self, _: Aor, _: String) -> Result<(), Denied> {
+        Ok(())
+    }
+    async fn room_history(&self, _: Aor, n: usize) -> Result<Vec<SaidInfo>, Denied> {
+        let said = |n: usize| SaidInfo {
+            at: "2026-11-20 21:04:00".into(),
+            user: "alice@example.org".into(),
+            text: n.to_string(),
+        };
+        Ok((0..n).map(said).collect())
+    }
+    async fn member_add(&self, _: Aor, user: Aor, role: String) -> Result<MemberInfo, Denied> {
+        let role = if role == "admin" { "admin" } else { "member" };
+        Ok(MemberInfo { user: user.to_string(), role })
+    }
+    async fn member_remove(&self, _: Aor, _: Aor) -> Result<(), Denied> {
+        Ok(())
+    }
+    async fn member_role(&self, room: Aor, user: Aor, role: String) -> Result<MemberInfo, Denied> {
+        self.member_add(room, user, role).await
     }
 }
 
@@ -325,8 +391,13 @@ fn every_result_has_the_columns_that_the_table_promises() {
             let _ = ask(&fake, "account.add", json!(["bob"]));
         }
         let required = command.args.iter().filter(|a| a.required);
-        let params: Vec<&str> =
-            required.map(|a| if a.kind == table::Kind::File { "AAEC" } else { "bob" }).collect();
+        let fitting = |kind| match kind {
+            table::Kind::File => "AAEC",
+            table::Kind::Path => "/tmp/x",
+            table::Kind::Role => "admin",
+            _ => "bob",
+        };
+        let params: Vec<&str> = required.map(|a| fitting(a.kind)).collect();
         let result = ask(&fake, command.name, json!(params))["result"].clone();
         let first = if result.is_array() { &result[0] } else { &result };
         let mut fields: Vec<&str> = first.as_object().unwrap().keys().map(String::as_str).collect();
@@ -336,6 +407,46 @@ fn every_result_has_the_columns_that_the_table_promises() {
         assert_eq!(fields, columns, "{}", command.name);
         fake.accounts.lock().unwrap().clear();
     }
+}
+
+#[test]
+fn flags_numbers_roles_and_lists_are_taken_as_people_and_programs_write_them() {
+    let fake = Fake::default();
+    for (private, is) in [
+        (json!("private"), true),
+        (json!("yes"), true),
+        (json!(true), true),
+        (json!("no"), false),
+        (json!(false), false),
+        (json!(null), false),
+    ] {
+        let made = ask(&fake, "room.create", json!(["team", "alice", private]));
+        assert_eq!(made["result"]["private"], is, "{private}");
+    }
+    assert_eq!(ask(&fake, "room.history", json!(["team"]))["result"].as_array().unwrap().len(), 10);
+    assert_eq!(ask(&fake, "room.history", json!(["team", 3]))["result"].as_array().unwrap().len(), 3);
+    assert_eq!(ask(&fake, "member.add", json!(["team", "bob", "ADMIN"]))["error"], Value::Null);
+    for (to, sent) in
+        [(json!("bob, sip:carol@example.org,"), 2), (json!(["bob", "carol", "dave"]), 3), (json!(null), 1000)]
+    {
+        let said = ask(&fake, "message.broadcast", json!(["alice", "hello", to]));
+        assert_eq!(said["result"]["sent"], sent, "{to}");
+    }
+    for (method, params, wrong) in [
+        ("room.create", json!(["team", "alice", "maybe"]), "private: expected yes or no"),
+        ("room.history", json!(["team", 0]), "n: expected a number from 1 to 1000"),
+        ("room.history", json!(["team", 1001]), "n: expected a number from 1 to 1000"),
+        ("room.rename", json!(["team", "a\r\nX: y"]), "name: expected one line"),
+        ("member.role", json!(["team", "bob", "king"]), "role: expected owner, admin or member"),
+        ("message.broadcast", json!(["alice", "hello", ["bob", 7]]), "to: expected a string"),
+        ("room.post", json!(["team", ["a", "b"]]), "text: expected a string"),
+        ("server.backup", json!(["imcd.bak"]), "file: expected the absolute path of a file"),
+    ] {
+        let refused = ask(&fake, method, params);
+        assert_eq!((code(&refused), &refused["error"]["data"]), (rpc::INVALID_PARAMS, &json!(wrong)));
+    }
+    let nobody = ask(&fake, "message.broadcast", json!(["alice", "hello", []]));
+    assert_eq!(code(&nobody), rpc::INVALID_PARAMS);
 }
 
 #[test]

@@ -7,12 +7,15 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::table::{Command, Kind, find};
+use crate::chat::room::Role;
 use crate::presence::avatar::AVATAR_MAX;
 use crate::presence::roster;
 use crate::types::Aor;
 
 /// Bytes of a [`Kind::Text`].
 const TEXT_MAX: usize = 32_768;
+/// Addresses in a [`Kind::People`].
+const PEOPLE_MAX: usize = 10_000;
 
 /// Checked arguments, one place per [`Command::args`].
 pub struct Values {
@@ -47,6 +50,16 @@ impl Values {
                 Kind::Nick | Kind::Note if text.len() > TEXT_MAX => "expected at most 32768 bytes",
                 Kind::Groups if text.len() > TEXT_MAX => "expected names with commas between them",
                 Kind::File if values.data(at).is_none() => "expected a file of at most 64 KiB, in base64",
+                Kind::Title if text.len() > TEXT_MAX || text.chars().any(char::is_control) => {
+                    "expected one line"
+                }
+                Kind::Flag if flag(&text, arg.name).is_none() => "expected yes or no",
+                Kind::Role if Role::named(&text).is_none() => "expected owner, admin or member",
+                Kind::Count if count(&text).is_none() => "expected a number from 1 to 1000",
+                Kind::People if values.people(at).is_none() => {
+                    "expected addresses such as alice@example.org, with commas between them"
+                }
+                Kind::Path if !is_path(&text) => "expected the absolute path of a file",
                 Kind::Command if find(&text).is_none() => "no such command",
                 _ => continue,
             };
@@ -63,6 +76,24 @@ impl Values {
         address(self.given.get(at)?.as_deref()?, &self.default_domain)
     }
 
+    /// A [`Kind::Flag`]; not given: no.
+    pub(super) fn flag(&self, at: usize, name: &str) -> bool {
+        self.text(at).and_then(|text| flag(&text, name)).unwrap_or(false)
+    }
+
+    pub(super) fn count(&self, at: usize) -> Option<usize> {
+        count(self.given.get(at)?.as_deref()?)
+    }
+
+    /// All of a [`Kind::People`]; `None` also if one of them is no address, or there are too many.
+    pub(super) fn people(&self, at: usize) -> Option<Vec<Aor>> {
+        let list = self.given.get(at)?.as_deref()?;
+        let one_by_one = list.split(',').filter(|one| !one.trim().is_empty());
+        let people: Vec<Aor> =
+            one_by_one.map(|one| address(one, &self.default_domain)).collect::<Option<_>>()?;
+        (1..=PEOPLE_MAX).contains(&people.len()).then_some(people)
+    }
+
     /// What a [`Kind::File`] holds.
     pub(super) fn data(&self, at: usize) -> Option<Vec<u8>> {
         let text = self.given.get(at)?.as_deref()?;
@@ -73,6 +104,22 @@ impl Values {
 
 fn is_secret(text: &str) -> bool {
     (1..=255).contains(&text.len()) && !text.chars().any(char::is_control)
+}
+
+fn flag(text: &str, name: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "yes" | "true" | "1" => Some(true),
+        "no" | "false" | "0" => Some(false),
+        word => (word == name).then_some(true),
+    }
+}
+
+fn count(text: &str) -> Option<usize> {
+    text.parse().ok().filter(|n| (1..=1000).contains(n))
+}
+
+fn is_path(text: &str) -> bool {
+    text.starts_with('/') && text.len() < 4096 && !text.contains('\0')
 }
 
 /// An address as people write it. Port and parameters do not belong to its identity (spec §3).

@@ -5,6 +5,51 @@ pub mod tcp;
 pub mod udp;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+
+use self::tcp::Streams;
+use self::udp::Faces;
+use crate::chat::ids::Branch;
+use crate::chat::shard::Outgoing;
+use crate::types::Dest;
+
+/// Rounds of sending what failures have made.
+const ROUNDS: usize = 4;
+
+/// Sends everything that a state machine has made, and empties it. `failed` hears of each branch that could not be
+/// sent, and may make more of it: a few rounds at most.
+pub fn send_all(
+    out: &mut Outgoing,
+    sockets: &[Option<UdpSocket>],
+    faces: &Faces,
+    streams: &Arc<Streams>,
+    mut failed: impl FnMut(Branch, &mut Outgoing),
+) {
+    for _ in 0..ROUNDS {
+        if out.is_empty() {
+            return;
+        }
+        let mut sending = std::mem::take(out);
+        let mut lost = Vec::new();
+        for (to, bytes, branch) in sending.iter() {
+            let sent = match to {
+                Dest::Udp { listener, to } => udp::send(sockets, faces, listener, to, bytes).is_ok(),
+                Dest::Conn(conn) => streams.send(conn, bytes, branch),
+                Dest::Connect(to) => {
+                    streams.send_to(to, bytes, branch);
+                    true
+                }
+            };
+            lost.extend(branch.filter(|_| !sent));
+        }
+        // Its room is used again.
+        sending.clear();
+        *out = sending;
+        for branch in lost {
+            failed(branch, out);
+        }
+    }
+}
 
 /// The address of ours that packets to `remote` leave from; for listeners on the wildcard address.
 pub fn local_towards(remote: SocketAddr, listener: SocketAddr) -> SocketAddr {

@@ -15,8 +15,9 @@ use crate::presence::rlmi::Dialect;
 use crate::presence::{lists, pidf};
 use crate::refusal::Refusal;
 use crate::service::identity::Speaker;
-use crate::service::presence::{Again, Asked, Begun};
+use crate::service::presence::{Again, Asked};
 use crate::sip::dialog::{Dialog, DialogId, Update};
+use crate::sip::grammar::is_token;
 use crate::sip::header::Params;
 use crate::sip::message::{Message, Name};
 use crate::sip::uri::Uri;
@@ -55,7 +56,7 @@ impl Uas {
 
     pub(super) async fn publish(&self, bytes: &Bytes, message: &Message<'_>, flow: Flow) -> Answering {
         match self.put(bytes, message, flow) {
-            Ok((who, put)) => published(self.presence.publish(who, put).await),
+            Ok((who, put)) => self.presence.publish(who, put).await.map_or_else(Answering::from, published),
             Err(answer) => answer,
         }
     }
@@ -82,7 +83,10 @@ impl Uas {
             return Err(Answering::of(400, "Two Entity-Tags"));
         }
         let body = self.published_body(bytes, message, &who);
-        let (phone, digest) = (self.registrar.phone_at(&who, &flow), self.ids.body(message.body()));
+        let phone = self.registrar.phone_at(&who, &flow);
+        // Proxies put theirs above it.
+        let from = message.vias().filter_map(Result::ok).last().map(|via| via.sent_by).unwrap_or_default();
+        let digest = self.ids.body(&[from.as_bytes(), b" ", message.body()].concat());
         Ok((who, Put { etag, expires: message.expires(), phone, digest, body }))
     }
 
@@ -121,7 +125,7 @@ impl Uas {
             None => self.begin(bytes, message, flow, speaker, tag).await,
         };
         match begun {
-            Ok(begun) => subscribed(message, begun),
+            Ok(answer) => subscribed(message, answer),
             Err(answer) => answer,
         }
     }
@@ -133,11 +137,13 @@ impl Uas {
         flow: Flow,
         speaker: Speaker,
         tag: &str,
-    ) -> Result<Begun, Answering> {
+    ) -> Result<Answer, Answering> {
         let address = self.addressed(message, &flow)?;
         let (package, event_id) = event(message).ok_or_else(bad_event)?;
         let list = self.listed(bytes, message, package)?;
-        let takes_lists = list.is_some() || has_tag(message, Name::Supported, "eventlist");
+        // Who names what he takes and leaves out what lists are told in does not take them (RFC 4662 §4.5).
+        let takes_lists = list.is_some()
+            || (has_tag(message, Name::Supported, "eventlist") && accepts(message, package, true));
         if !accepts(message, package, list.is_some()) {
             return Err(Answering::of(406, "Not Acceptable"));
         }
@@ -168,7 +174,7 @@ impl Uas {
         flow: Flow,
         speaker: Speaker,
         id: DialogId,
-    ) -> Result<Begun, Answering> {
+    ) -> Result<Answer, Answering> {
         let (package, event_id) = event(message).ok_or_else(bad_event)?;
         let list = self.listed(bytes, message, package)?;
         let update = Update::of_request(message).map_err(|reason| Answering::of(400, reason))?;
@@ -218,16 +224,16 @@ fn published(answer: Answer) -> Answering {
     }
 }
 
-fn subscribed(message: &Message<'_>, begun: Begun) -> Answering {
-    match begun.answer {
-        Answer::Subscribed { seconds, contact } => {
+fn subscribed(message: &Message<'_>, answer: Answer) -> Answering {
+    match answer {
+        Answer::Subscribed { seconds, contact, is_list } => {
             let mut answer = Answering::of(200, "OK");
             // The route set of the dialog (RFC 3261 §12.1.1).
             for row in message.all(Name::RecordRoute) {
                 answer = answer.with("Record-Route", String::from_utf8_lossy(row));
             }
             answer = answer.with("Contact", &*contact).with("Expires", seconds.to_string());
-            match begun.is_list {
+            match is_list {
                 true => answer.with("Require", "eventlist"),
                 false => answer.with("Supported", "eventlist"),
             }
@@ -268,7 +274,7 @@ fn event(message: &Message<'_>) -> Option<(Package, Option<Box<str>>)> {
     })
     .ok()?;
     // It is repeated in a header: only what a token holds (RFC 6665 §8.4).
-    let fits = |id: &&str| id.len() <= ID_MAX && id.bytes().all(|c| c.is_ascii_graphic() && c != b';');
+    let fits = |id: &&str| id.len() <= ID_MAX && is_token(id.as_bytes());
     let id = match id {
         Some(id) => Some(Some(id).filter(fits)?.into()),
         None => None,

@@ -98,17 +98,30 @@ impl Agent {
     fn room_presence(&mut self, slot: u32, room: &Aor, full: bool, events: &mut Vec<Event>) -> Made {
         match self.room(room, events) {
             None => Made::Wait,
-            Some((generation, snapshot)) => match (self.is_news(slot, generation, full), snapshot) {
-                (true, Some(snapshot)) => bare(Package::Presence, conference::room_presence(&snapshot.shown)),
-                (true, None) => Made::Empty,
-                (false, _) => Made::Nothing,
-            },
+            Some((generation, snapshot)) => {
+                let Some(snapshot) = self.may_see(slot, snapshot) else { return Made::Empty };
+                match self.is_news(slot, generation, full) {
+                    true => bare(Package::Presence, conference::room_presence(&snapshot.shown)),
+                    false => Made::Nothing,
+                }
+            }
         }
+    }
+
+    /// The room, if there is one and its watcher may see it: he may have been judged just before it changed, and have
+    /// come in just after. Else his subscription ends.
+    fn may_see(&mut self, slot: u32, room: Option<Arc<RoomNow>>) -> Option<Arc<RoomNow>> {
+        let subscription = self.slot(slot)?;
+        if let Some(reason) = subscription.why_not(room.as_deref()) {
+            subscription.ending = Some(subscription.ending.unwrap_or(reason));
+            return None;
+        }
+        room
     }
 
     fn conference(&mut self, slot: u32, room: &Aor, full: bool, events: &mut Vec<Event>) -> Made {
         let Some((generation, snapshot)) = self.room(room, events) else { return Made::Wait };
-        let Some(after) = snapshot else { return Made::Empty };
+        let Some(after) = self.may_see(slot, snapshot) else { return Made::Empty };
         let Some(subscription) = self.slot(slot) else { return Made::Nothing };
         subscription.seen = generation;
         let version = subscription.version;

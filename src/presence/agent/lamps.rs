@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::subscription::{Shown, Subscription, Target};
+use super::subscription::{New, Subscription, Target};
 use super::{Agent, Event, Now, Outgoing};
 use crate::presence::Standing;
 use crate::presence::package::Package;
@@ -46,9 +46,7 @@ impl Agent {
                 }
                 None => {
                     let uid = self.nonce();
-                    self.enter(Subscription {
-                        uid,
-                        way,
+                    let new = New {
                         dialog,
                         flow,
                         package: Package::Summary,
@@ -57,21 +55,10 @@ impl Agent {
                         address: who.clone(),
                         target: Target::Person,
                         standing: Standing::Active,
-                        expires_at: UnixMs::MAX / 4,
-                        ending: None,
-                        version: 0,
-                        cseq: 0,
-                        lamp: Some(key),
-                        unsaved: 0,
-                        owed: true,
-                        full: true,
-                        seen: 0,
-                        shown: Shown::Nothing,
-                        hold: now.at,
-                        not_before: now.at,
-                        flight: None,
-                        armed: None,
-                    })
+                        expires: None,
+                    };
+                    let unasked = Subscription::new(uid, new, way, UnixMs::MAX / 4, now.at);
+                    self.enter(Subscription { lamp: Some(key), ..unasked })
                 }
             };
             self.pump(now, slot, out, events);

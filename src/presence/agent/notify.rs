@@ -18,6 +18,8 @@ use crate::types::{Dest, UnixMs};
 
 /// Answers that end a subscription (RFC 6665 §4.2.2).
 const ENDS: &[u16] = &[404, 405, 410, 416, 480, 481, 482, 483, 484, 485, 489, 501, 604];
+/// The last NOTIFY waits for its document so long, in milliseconds.
+const LAST_WAIT: i64 = 30_000;
 /// The longest that a phone may ask us to wait.
 const RETRY_MAX: u32 = 3600;
 
@@ -36,7 +38,8 @@ impl Agent {
             subscription.ending = Some(Reason::Timeout);
         }
         let ending = subscription.ending;
-        let expires_at = instant(now, subscription.expires_at);
+        let ended_at = subscription.expires_at;
+        let expires_at = instant(now, ended_at);
         if !subscription.owed && ending.is_none() {
             return self.arm(slot, expires_at);
         }
@@ -48,6 +51,10 @@ impl Agent {
             return self.arm(slot, from.min(expires_at));
         }
         match self.document(slot, events) {
+            // Whoever is asked for it does not answer: the end is told without.
+            Made::Wait if ending.is_some() && ended_at + LAST_WAIT <= now.ms => {
+                self.send(now, slot, None, out, events);
+            }
             Made::Wait => self.arm(slot, expires_at.max(now.at + Duration::from_secs(1))),
             Made::Nothing => {
                 if let Some(subscription) = self.slot(slot) {
@@ -131,7 +138,7 @@ impl Agent {
             Reason::Deactivated => Cause::Deactivated,
         };
         if reason == Reason::Timeout {
-            self.keep_waiting(now, slot);
+            self.keep_waiting(now, slot, out, events);
         }
         self.watcher_changed(now, slot, cause, out, events);
     }
@@ -302,7 +309,7 @@ fn state_of(now: UnixMs, subscription: &super::subscription::Subscription) -> Bo
 fn next_cseq(now: UnixMs, last: u32) -> u32 {
     const IN_2024: UnixMs = 1_704_067_200_000;
     let clock = ((now - IN_2024) / 250).clamp(1, i64::from(i32::MAX) - 1_000_000) as u32;
-    clock.max(last + 1)
+    clock.max(last.saturating_add(1))
 }
 
 fn put(out: &mut Vec<u8>, parts: &[&str]) {

@@ -181,6 +181,9 @@ impl Agent {
         out: &mut Outgoing,
         events: &mut Vec<Event>,
     ) {
+        if put.etag.is_none() && self.publishers.len() >= self.settings.max {
+            return events.push(Event::Answer { ticket, answer: super::Answer::No(super::No::Full) });
+        }
         self.meet(&who);
         let expired = self.expire_one(now, &who);
         let (fresh, lives) = (self.nonce(), self.settings.publications);

@@ -3,12 +3,10 @@
 //! Written behind, at most a second late. Prevents that a watcher sees a CSeq or a version again after a crash: both
 //! go on above what they can have been.
 
-use std::time::Instant;
-
 use serde::{Deserialize, Serialize};
 
 use super::people::ends;
-use super::subscription::{Entry, List, Reason, Shown, Subscription, Target};
+use super::subscription::{Entry, List, New, Reason, Subscription, Target};
 use super::{Agent, Now};
 use crate::presence::Standing;
 use crate::presence::package::Package;
@@ -17,8 +15,10 @@ use crate::presence::rlmi::Dialect;
 use crate::sip::dialog::Dialog;
 use crate::types::{Aor, Flow, Transport, UnixMs};
 
-/// A row is written anew after so many NOTIFYs; a restart goes on so many above it.
+/// A row is written anew after so many NOTIFYs.
 pub(super) const LAG: u32 = 64;
+/// A restart goes on so many above what was written: more than can have left while the store took nothing.
+const AHEAD: u32 = 1 << 16;
 
 /// What is to be written.
 #[derive(Clone, Debug)]
@@ -32,8 +32,13 @@ pub enum Save {
 /// What was written in a former life.
 #[derive(Clone, Debug)]
 pub enum Saved {
-    Subscription(String),
+    Subscription {
+        key: i64,
+        row: String,
+    },
     Publication(Aor, Publication),
+    /// Of somebody's publications one cannot be read any more: they are written anew without it.
+    Unreadable(Aor),
 }
 
 /// The form on disk. A new field needs a default: old rows do not have it.
@@ -142,8 +147,10 @@ impl Agent {
                 let after = ends(&person.publications);
                 self.reschedule(&who, &[], &after);
             }
-            Saved::Subscription(row) => {
-                let Some(subscription) = self.revive(now, &row) else { return };
+            Saved::Unreadable(who) => drop(self.republished.insert(who)),
+            Saved::Subscription { key, row } => {
+                // Without a way to its watcher it is over.
+                let Some(subscription) = self.revive(now, &row) else { return self.gone.push(key as u64) };
                 let slot = self.enter(subscription);
                 self.changed.insert(slot);
             }
@@ -193,9 +200,8 @@ impl Agent {
             }
         };
         let way = (self.settings.ways)(&flow, &stored.dialog)?;
-        Some(Subscription {
-            uid: self.settings.ids.body(row.as_bytes()),
-            way,
+        let new = New {
+            dialog: stored.dialog,
             flow,
             package: stored.package,
             event_id: stored.event_id,
@@ -203,21 +209,15 @@ impl Agent {
             address: Aor::parse(&stored.address)?,
             target,
             standing: stored.standing.into(),
-            expires_at: stored.expires_at,
+            expires: None,
+        };
+        let uid = self.settings.ids.body(row.as_bytes());
+        Some(Subscription {
             ending: (stored.expires_at <= now.ms).then_some(Reason::Timeout),
-            version: stored.version.wrapping_add(LAG),
-            cseq: stored.cseq.saturating_add(LAG),
-            lamp: None,
-            unsaved: 0,
-            owed: true,
-            full: true,
-            seen: 0,
-            shown: Shown::Nothing,
-            hold: now.at,
-            not_before: now.at,
-            flight: None,
-            armed: None::<Instant>,
-            dialog: stored.dialog,
+            version: stored.version.wrapping_add(AHEAD),
+            cseq: stored.cseq.saturating_add(AHEAD),
+            // What has ended meanwhile ends now.
+            ..Subscription::new(uid, new, way, stored.expires_at.max(now.ms), now.at)
         })
     }
 }

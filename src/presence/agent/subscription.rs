@@ -82,6 +82,16 @@ pub enum Target {
     List(Box<List>),
 }
 
+impl Target {
+    /// Entries on it.
+    pub fn size(&self) -> usize {
+        match self {
+            Target::Person | Target::Room => 0,
+            Target::List(list) => list.entries.len(),
+        }
+    }
+}
+
 /// A SUBSCRIBE that begins a dialog, judged by the floors above.
 pub struct New {
     pub dialog: Dialog,
@@ -192,4 +202,48 @@ pub struct Subscription {
     pub flight: Option<Box<Flight>>,
     /// When the wheel visits it.
     pub armed: Option<Instant>,
+}
+
+impl Subscription {
+    /// Why its watcher may not see a room as it is now, if that is what it is about; `None`: he may.
+    pub fn why_not(&self, room: Option<&super::RoomNow>) -> Option<Reason> {
+        let may = |room: &super::RoomNow| match self.package {
+            Package::Presence => room.is_open_to(&self.watcher),
+            _ => room.has(&self.watcher),
+        };
+        match room {
+            None => Some(Reason::NoResource),
+            Some(room) => (!may(room)).then_some(Reason::Rejected),
+        }
+    }
+
+    /// One that was told nothing yet, and is owed everything at once.
+    pub fn new(uid: u64, new: New, way: Way, expires_at: UnixMs, now: Instant) -> Subscription {
+        Subscription {
+            uid,
+            dialog: new.dialog,
+            flow: new.flow,
+            way,
+            package: new.package,
+            event_id: new.event_id,
+            watcher: new.watcher,
+            address: new.address,
+            target: new.target,
+            standing: new.standing,
+            expires_at,
+            ending: None,
+            version: 0,
+            cseq: 0,
+            lamp: None,
+            unsaved: 0,
+            owed: true,
+            full: true,
+            seen: 0,
+            shown: Shown::Nothing,
+            hold: now,
+            not_before: now,
+            flight: None,
+            armed: None,
+        }
+    }
 }

@@ -116,7 +116,7 @@ impl Focus {
 }
 
 /// The text of an entry; of what is no text, a word in brackets that says what it is.
-pub(super) fn shown_text(entry: &Entry) -> String {
+pub fn shown_text(entry: &Entry) -> String {
     let kind = entry.content_type.as_deref();
     text(kind, &entry.body).map_or_else(|| not_text(kind, &entry.body), Cow::into_owned)
 }

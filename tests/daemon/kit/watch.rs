@@ -2,6 +2,9 @@
 
 use std::cell::Cell;
 
+#[path = "../../rules/presence/schema.rs"]
+mod schema;
+
 use super::sip::param;
 use super::{Msg, PATIENCE, Phone, Req};
 
@@ -79,9 +82,83 @@ impl Phone {
     }
 }
 
+/// Every document that a watcher was told is valid by its schema, and its list can be read.
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let mut known = std::collections::HashSet::new();
+        for said in self.told().iter().filter(|said| known.insert(said.body.clone())) {
+            valid(said.header("Content-Type"), &said.body);
+        }
+    }
+}
+
+/// The schema of a document, by its type.
+fn schema_of(kind: &str) -> Option<&'static str> {
+    match kind.split(';').next().unwrap_or_default().trim() {
+        "application/pidf+xml" => Some(schema::PRESENCE),
+        "application/rlmi+xml" => Some("rlmi.xsd"),
+        "application/watcherinfo+xml" => Some("watcherinfo.xsd"),
+        "application/conference-info+xml" => Some("conference-info.xsd"),
+        _ => None,
+    }
+}
+
+fn valid(kind: &str, body: &[u8]) {
+    if let Some(xsd) = schema_of(kind) {
+        return schema::validates(body, xsd);
+    }
+    if !kind.starts_with("multipart/related") {
+        assert!(body.is_empty() || kind == "application/simple-message-summary", "{kind}");
+        return;
+    }
+    // The root leads, each reference finds its part, each part is named (RFC 4662 §5).
+    let text = String::from_utf8(body.to_vec()).unwrap();
+    // Its values have brackets, which elsewhere mean an address.
+    let of_kind = |name: &str| {
+        let mut params = kind.split(';').filter_map(|known| known.trim().split_once('='));
+        params.find(|(known, _)| *known == name).map(|(_, value)| value.trim_matches('"'))
+    };
+    let boundary = of_kind("boundary").unwrap();
+    let parts: Vec<(&str, &str)> = text
+        .trim_end()
+        .strip_suffix("--")
+        .unwrap()
+        .split(&format!("--{boundary}"))
+        .filter_map(|part| part.trim_start().split_once("\r\n\r\n"))
+        .collect();
+    let header = |head: &str, name: &str| {
+        let lines = head.lines().filter_map(|line| line.split_once(": "));
+        lines
+            .into_iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.to_owned())
+    };
+    let ids: Vec<String> = parts.iter().filter_map(|(head, _)| header(head, "Content-ID")).collect();
+    assert_eq!(ids.len(), parts.len(), "a part without a name:\n{text}");
+    assert_eq!(of_kind("start"), ids.first().map(String::as_str), "{kind}\n{text}");
+    let (root, rest) = parts.split_first().unwrap();
+    for reference in root.1.split("cid=\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+        assert!(ids[1..].contains(&format!("<{reference}>")), "{reference}:\n{text}");
+    }
+    assert_eq!(root.1.matches("cid=\"").count(), rest.len(), "{text}");
+    for (head, part) in &parts {
+        let kind = header(head, "Content-Type").unwrap();
+        let xsd = schema_of(&kind).unwrap_or_else(|| panic!("{kind}"));
+        schema::validates(part.trim_end().as_bytes(), xsd);
+    }
+}
+
 impl Watch<'_> {
     pub fn call_id(&self) -> &str {
         &self.request.call_id
+    }
+
+    /// The SUBSCRIBE that began it, as it was sent last.
+    pub fn first_request(&self) -> Req {
+        self.request.clone()
     }
 
     /// The NOTIFYs of this dialog so far.

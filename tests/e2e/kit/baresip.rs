@@ -5,16 +5,16 @@
 //! it needs standard input to be a pipe (with /dev/null it spins). Its addresses carry the port, as people type them.
 
 use super::process::{Process, Speaks, write};
-use super::{PATIENCE, Phone, ROOM, Server, User, free_port};
+use super::{MANAGER, PATIENCE, Phone, ROOM, Server, User, free_port};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{ChildStdin, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Whom a baresip may write to: the phone book.
-const CONTACTS: &[&str] = &[ROOM, "alice", "bob", "carol"];
+const CONTACTS: &[&str] = &[ROOM, MANAGER, "alice", "bob", "carol"];
 
 pub struct Baresip {
     user: User,
@@ -28,6 +28,8 @@ struct Running {
     process: Process,
     control: BufReader<TcpStream>,
     commands: u64,
+    /// What it was last told of waiting messages.
+    lamp: String,
     /// Held open: at its end the stdio module spins.
     _stdin: ChildStdin,
 }
@@ -54,22 +56,34 @@ impl Baresip {
         let user = &self.user;
         // The kernel chooses the SIP port: of a given one baresip would take the next as well, for TLS.
         // uuid comes first: account reads the instance id that it keeps.
-        let config = format!(
+        let mut config = format!(
             "sip_listen 127.0.0.1:0\nmodule_path {}\nmodule stdio.so\nmodule uuid.so\n\
              module_app account.so\nmodule_app contact.so\nmodule_app menu.so\nmodule ctrl_tcp.so\n\
              ctrl_tcp_listen 127.0.0.1:{control_port}\n",
             module_path(),
         );
+        let watches = !user.watches.is_empty();
+        if watches {
+            config.push_str("module_app presence.so\n");
+        }
+        if user.has_lamp {
+            config.push_str("module_app mwi.so\n");
+        }
         let password = user.password.map(|pw| format!("auth_pass={pw};")).unwrap_or_default();
         let flows = if user.keeps_flows { "sipnat=outbound;" } else { "" };
+        let publishes = if watches { "pubint=300;" } else { "" };
+        let lamp = if user.has_lamp { "mwi=yes;" } else { "mwi=no;" };
         let account = format!(
-            "<{}>;{password}{flows}outbound=\"sip:127.0.0.1:{};transport={}\";regint=600\n",
+            "<{}>;{password}{flows}{publishes}{lamp}outbound=\"sip:127.0.0.1:{};transport={}\";regint=600\n",
             self.address(user.name),
             self.server_port,
             user.transport.param()
         );
-        let contacts: String =
-            CONTACTS.iter().map(|name| format!("\"{name}\" <{}>\n", self.address(name))).collect();
+        let contact = |name: &&str| {
+            let presence = if user.watches.contains(name) { ";presence=p2p" } else { "" };
+            format!("\"{name}\" <{}>{presence}\n", self.address(name))
+        };
+        let contacts: String = CONTACTS.iter().map(contact).collect();
         write(&self.dir, "config", &config);
         write(&self.dir, "accounts", &account);
         write(&self.dir, "contacts", &contacts);
@@ -77,6 +91,35 @@ impl Baresip {
 
     fn running(&mut self) -> &mut Running {
         self.running.as_mut().expect("baresip is switched on")
+    }
+
+    /// Waits until its lamp says that `new` texts are on no phone of his, and `old` ones are.
+    pub fn counts(&mut self, new: u64, old: u64) {
+        let words = format!("Text-Message: {new}/{old} ");
+        let running = self.running();
+        while !running.lamp.contains(&words) {
+            match read_netstring(&mut running.control) {
+                Ok(event) => running.note(&event),
+                Err(error) => running.process.fail(&format!("does not count {new}/{old}: {error}")),
+            }
+        }
+    }
+
+    /// Waits until the phone book shows `name` with `status`: it says aloud only what changes, not the first it hears.
+    pub fn finds(&mut self, name: &str, status: &str) {
+        let wanted = format!("{}>", self.address(name));
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let book = self.running().command("contacts", "");
+            if book.lines().any(|line| line.contains(&wanted) && line.contains(status)) {
+                return;
+            }
+            if Instant::now() > deadline {
+                self.running().process.fail(&format!("does not find {name} {status}:\n{book}"));
+            }
+            // The book is asked again after what it says aloud, or soon: it never says this.
+            self.running().process.stdout.wait_for("\0", 0, Duration::from_millis(100));
+        }
     }
 
     /// Makes `name` the current contact: back to the first entry, then forward until it is shown.
@@ -113,9 +156,16 @@ impl Running {
                     }
                     return answer["data"].as_str().unwrap_or_default().to_string();
                 }
-                Ok(_event) => {}
+                Ok(event) => self.note(&event),
                 Err(error) => self.process.fail(&format!("no answer to {command}: {error}")),
             }
+        }
+    }
+
+    /// Only the lamp is told by events alone.
+    fn note(&mut self, event: &Value) {
+        if event["type"] == "MWI_NOTIFY" {
+            self.lamp = event["param"].as_str().unwrap_or_default().to_string();
         }
     }
 }
@@ -194,6 +244,6 @@ impl Phone for Baresip {
         let control = BufReader::new(connect(&mut process, control_port));
         // "alice@127.0.0.1: {0/UDP/v4} 200 OK (server) [1 binding]"
         process.expect_ready(Speaks::Stdout, "} 200 OK");
-        self.running = Some(Running { process, control, commands: 0, _stdin: stdin });
+        self.running = Some(Running { process, control, commands: 0, lamp: String::new(), _stdin: stdin });
     }
 }

@@ -101,6 +101,13 @@ impl Daemon {
         moved.expect("something was said")
     }
 
+    /// A number of its statistics.
+    pub fn count(&self, statistic: &str) -> u64 {
+        let stats = self.imcctl(&["server", "stats"]);
+        let value = |line: &str| line.strip_prefix(statistic)?.trim().parse().ok();
+        stats.lines().find_map(value).unwrap_or_else(|| panic!("no {statistic} in:\n{stats}"))
+    }
+
     pub fn add_account(&self, name: &str, password: &str) {
         self.imcctl(&["account", "add", &format!("{name}@127.0.0.1"), "--password", password]);
     }

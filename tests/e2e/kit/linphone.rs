@@ -38,24 +38,30 @@ impl Linphone {
 
     /// Written once: linphonec keeps its instance id in this file.
     fn configure(&self) {
-        let User { name, password, transport, .. } = &self.user;
+        let User { name, password, transport, watches, .. } = &self.user;
         // A port of 0 switches a transport off.
         let (udp, tcp) = match transport {
             Transport::Udp => (free_port(), 0),
             Transport::Tcp => (0, free_port()),
         };
+        let publish = i32::from(!watches.is_empty());
         let mut config = format!(
             "[sip]\nsip_port={udp}\nsip_tcp_port={tcp}\nsip_tls_port=0\nbind_address=127.0.0.1\nuse_ipv6=0\n\
              guess_hostname=0\ncontact=<sip:{name}@127.0.0.1>\ndefault_proxy=0\n\
-             register_only_when_network_is_up=0\npublish_presence=0\n\
+             register_only_when_network_is_up=0\npublish_presence={publish}\n\
+             rls_uri=sip:friends@127.0.0.1\nuse_rls_presence={publish}\n\
              [proxy_0]\nreg_proxy=<sip:127.0.0.1:{port};transport={transport}>\n\
-             reg_identity=<sip:{name}@127.0.0.1>\nreg_expires=600\nreg_sendregister=1\npublish=0\n\
+             reg_identity=<sip:{name}@127.0.0.1>\nreg_expires=600\nreg_sendregister=1\npublish={publish}\n\
              [sound]\nplayback_dev_id=\ncapture_dev_id=\nringer_dev_id=\n",
             port = self.server_port,
             transport = transport.param(),
         );
         if let Some(password) = password {
             config.push_str(&format!("[auth_info_0]\nusername={name}\npasswd={password}\n"));
+        }
+        for (n, friend) in watches.iter().enumerate() {
+            config
+                .push_str(&format!("[friend_{n}]\nurl=<sip:{friend}@127.0.0.1>\npol=accept\nsubscribe=1\n"));
         }
         write(&self.dir, "linphonerc", &config);
     }
@@ -69,6 +75,11 @@ impl Linphone {
                    JOIN conference_chat_message_event e USING (event_id) WHERE c.body = ?1";
         let time: String = file.query_row(sql, [text], |row| row.get(0)).expect("the message is kept");
         time.parse().expect("seconds")
+    }
+
+    /// Waits until the phone has said that `friend` is `status`, after what it was last seen to show.
+    pub fn sees(&mut self, friend: &str, status: &str) {
+        self.running().process.expect(&format!("sip:{friend}@127.0.0.1> is {status}\n"));
     }
 
     fn running(&mut self) -> &mut Running {

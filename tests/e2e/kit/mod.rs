@@ -34,6 +34,9 @@ pub const PATIENCE: Duration = Duration::from_secs(40);
 /// The room of most tests.
 pub const ROOM: &str = "team";
 
+/// The address that takes what people say of themselves.
+pub const MANAGER: &str = "chat-manager";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     Udp,
@@ -57,11 +60,15 @@ pub struct User {
     pub transport: Transport,
     /// It asks for outbound (RFC 5626), where the phone can.
     pub keeps_flows: bool,
+    /// Whose presence it shows; if anybody's, it publishes its own.
+    pub watches: &'static [&'static str],
+    /// It has a lamp that says how many messages wait, where the phone can.
+    pub has_lamp: bool,
 }
 
 impl User {
     pub fn new(name: &'static str, transport: Transport) -> User {
-        User { name, password: None, transport, keeps_flows: false }
+        User { name, password: None, transport, keeps_flows: false, watches: &[], has_lamp: false }
     }
 
     pub fn with_password(name: &'static str, password: &'static str, transport: Transport) -> User {
@@ -70,6 +77,14 @@ impl User {
 
     pub fn keeping_flows(self) -> User {
         User { keeps_flows: true, ..self }
+    }
+
+    pub fn watching(self, watches: &'static [&'static str]) -> User {
+        User { watches, ..self }
+    }
+
+    pub fn with_a_lamp(self) -> User {
+        User { has_lamp: true, ..self }
     }
 }
 

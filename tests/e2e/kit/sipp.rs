@@ -17,9 +17,40 @@ pub struct Sipp {
 
 impl Sipp {
     pub fn start(server: &impl Server, user: User) -> Sipp {
-        let mut phone = Sipp { user, server_port: server.port(), port: free_port(), running: None };
+        let mut phone = Sipp::switched_off(server, user);
         phone.come_back();
         phone
+    }
+
+    /// One that is not registered.
+    pub fn switched_off(server: &impl Server, user: User) -> Sipp {
+        Sipp { user, server_port: server.port(), port: free_port(), running: None }
+    }
+
+    /// Subscribes to `whom` until he is seen busy; then refreshes, and subscribes no more.
+    pub fn watch(&self, whom: &str) -> Watch {
+        // Without user: it fits the account, and the daemon within the dialog.
+        let mut command = self.command("watch.xml", free_port(), "127.0.0.1");
+        command.args(["-key", "peer", whom]);
+        Watch(Process::start(
+            &format!("sipp of {}, watching {whom}", self.user.name),
+            &mut command,
+            Speaks::Stderr,
+        ))
+    }
+
+    /// Takes all phones of its owner off the register, where no password is asked for.
+    pub fn unregister(&self) {
+        let mut command = self.command("unregister.xml", free_port(), "127.0.0.1");
+        let name = format!("sipp of {}, unregistering", self.user.name);
+        finish(Process::start(&name, &mut command, Speaks::Stderr));
+    }
+
+    /// Publishes that its owner is there, and then that he is busy.
+    pub fn publish(&self) {
+        let mut command = self.command("publish.xml", free_port(), "127.0.0.1");
+        let name = format!("sipp of {}, publishing", self.user.name);
+        finish(Process::start(&name, &mut command, Speaks::Stderr));
     }
 
     fn command(&self, scenario: &str, local_port: u16, auth_uri: &str) -> Command {
@@ -41,6 +72,30 @@ impl Sipp {
     }
 }
 
+/// Waits until the scenario went to its end as it is written.
+fn finish(mut process: Process) {
+    match process.wait(PATIENCE) {
+        Some(status) if status.success() => {}
+        Some(status) => process.fail(&format!("was answered otherwise than its scenario says ({status})")),
+        None => process.fail("got no answer"),
+    }
+}
+
+/// A subscription of a [`Sipp`].
+pub struct Watch(Process);
+
+impl Watch {
+    /// Waits until a NOTIFY came in this Subscription-State, after the last one that was asked for.
+    pub fn is_told(&mut self, state: &str) {
+        self.0.expect(&format!("NOTIFY in state {state}"));
+    }
+
+    /// Waits until it has seen all that its scenario asks for.
+    pub fn ends(self) {
+        finish(self.0);
+    }
+}
+
 fn scenario_file(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/sipp").join(name)
 }
@@ -50,12 +105,7 @@ impl Phone for Sipp {
         let mut command = self.command("message.xml", free_port(), &format!("{to}@127.0.0.1"));
         command.args(["-key", "peer", to, "-key", "text", text]);
         let name = format!("sipp of {}, sending {text:?}", self.user.name);
-        let mut process = Process::start(&name, &mut command, Speaks::Stderr);
-        match process.wait(PATIENCE) {
-            Some(status) if status.success() => {}
-            Some(status) => process.fail(&format!("was not answered with 2xx ({status})")),
-            None => process.fail("got no answer"),
-        }
+        finish(Process::start(&name, &mut command, Speaks::Stderr));
     }
 
     fn hears(&mut self, from: &str, text: &str) {

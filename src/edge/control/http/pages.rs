@@ -130,10 +130,22 @@ async fn as_peer<M: Management>(State(house): Shared<M>, peer: Peer, request: Re
         return plain(StatusCode::BAD_REQUEST, "a JSON-RPC document is expected");
     }
     match peers::answer(&*house.management, Right::Manage, peer, &body).await {
-        Some(document) => json(StatusCode::OK, document),
+        Some(document) => json(status(peer, &document), document),
         // Of them, OpenSIPS alone does not answer a notification; its words for that are these.
         None => StatusCode::ACCEPTED.into_response(),
     }
+}
+
+/// Kamailio says with HTTP too that it failed, by the code of the error; OpenSIPS has failed only inside the document.
+fn status(peer: Peer, document: &[u8]) -> StatusCode {
+    if peer != Peer::Kamailio || !document.starts_with(b"{\n\t\"jsonrpc\":\t\"2.0\",\n\t\"error\":") {
+        return StatusCode::OK;
+    }
+    let told: serde_json::Value = serde_json::from_slice(document).unwrap_or_default();
+    let code = told["error"]["code"].as_u64().filter(|code| (400..600).contains(code));
+    let status = code.and_then(|code| StatusCode::from_u16(u16::try_from(code).ok()?).ok());
+    // What it has no answer to at all, such as what is no JSON.
+    status.unwrap_or(StatusCode::BAD_REQUEST)
 }
 
 async fn prometheus<M: Management>(State(house): Shared<M>) -> Response {
@@ -266,6 +278,26 @@ async fn remove_picture<M: Management>(State(house): Shared<M>, Path(whose): Pat
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kamailio_fails_by_http_too() {
+        let document =
+            |content: &str| format!("{{\n\t\"jsonrpc\":\t\"2.0\",\n\t{content},\n\t\"id\":\t7\n}}");
+        let error = |code: &str| document(&format!("\"error\":\t{{\"code\":\t{code}}}"));
+        let result = document("\"result\":\t[\"error\"]");
+        for (peer, document, expected) in [
+            (Peer::Kamailio, result.clone(), 200),
+            (Peer::Kamailio, error("500"), 500),
+            (Peer::Kamailio, error("404"), 404),
+            (Peer::Kamailio, error("-32700"), 400),
+            (Peer::Kamailio, error("200"), 400),
+            (Peer::Kamailio, error("70000"), 400),
+            (Peer::OpenSips, error("500"), 200),
+            (Peer::OpenSips, result, 200),
+        ] {
+            assert_eq!(status(peer, document.as_bytes()), expected, "{peer:?} {document}");
+        }
+    }
 
     #[test]
     fn a_known_tag_is_known_in_every_spelling() {

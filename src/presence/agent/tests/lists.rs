@@ -135,6 +135,101 @@ fn a_roster_is_a_list_that_follows_its_owner() {
 }
 
 #[test]
+fn l01_a_refresh_is_one_of_a_list_whether_it_brings_one_or_not() {
+    let mut world = World::new();
+    let mut phone = list(&mut world, &[entry("alice", Standing::Active)]);
+    assert!(matches!(world.refresh(&mut phone, 600), Answer::Subscribed { is_list: true, .. }));
+    phone.cseq += 1;
+    let new = Some(vec![entry("carol", Standing::Active)]);
+    assert!(matches!(world.refresh_as(&phone, 600, None, new), Answer::Subscribed { is_list: true, .. }));
+    let mut plain = world.watch("bob", "alice");
+    assert!(matches!(world.refresh(&mut plain, 600), Answer::Subscribed { is_list: false, .. }));
+    plain.cseq += 1;
+    let strange = Some(vec![entry("carol", Standing::Active)]);
+    assert!(matches!(
+        world.refresh_as(&plain, 600, None, strange),
+        Answer::Subscribed { is_list: false, .. }
+    ));
+    assert!(world.run(1000).iter().all(|one| !one.says("carol") || one.get("Require") == "eventlist"));
+}
+
+#[test]
+fn a_list_that_is_kept_here_is_not_replaced_by_one_that_comes() {
+    let mut world = World::new();
+    world.lists.insert(aor("bob+buddies"), vec![entry("alice", Standing::Active)]);
+    let target = Target::List(Box::new(List::new("sip:bob+buddies@h".into(), true, Default::default(), &[])));
+    let mut phone =
+        world.begin("bob", Package::Presence, "bob+buddies", target, Standing::Active, 600).unwrap();
+    world.run(1000);
+    phone.cseq += 1;
+    world.refresh_as(&phone, 600, None, Some(vec![entry("carol", Standing::Active)]));
+    let sent = world.run(1000);
+    assert!(sent[0].says("alice") && !sent[0].says("carol"), "{}", sent[0].body());
+}
+
+#[test]
+fn a_decision_that_overtakes_a_list_on_its_way_is_not_lost() {
+    let mut world = World::new();
+    world.says("alice", "open", "<rpid:busy/>");
+    world.is_slow = true;
+    world.lists.insert(aor("bob+buddies"), vec![entry("alice", Standing::Active)]);
+    let target = Target::List(Box::new(List::new("sip:bob+buddies@h".into(), true, Default::default(), &[])));
+    world.begin("bob", Package::Presence, "bob+buddies", target, Standing::Active, 600).unwrap();
+    world.run(100);
+    // It is read as it was; then she takes it back, which the agent hears first.
+    let asked: Vec<Source> = world.asked.drain(..).collect();
+    world.stand("alice", "bob", Standing::Pending);
+    asked.into_iter().for_each(|source| world.tell(source));
+    world.lists.insert(aor("bob+buddies"), vec![entry("alice", Standing::Pending)]);
+    for _ in 0..5 {
+        world.run(6000);
+        let asked: Vec<Source> = world.asked.drain(..).collect();
+        asked.into_iter().for_each(|source| world.tell(source));
+    }
+    let slot = world.agent.slots.iter().flatten().next().unwrap();
+    let Target::List(list) = &slot.target else { panic!("no list") };
+    assert_eq!(list.entries[0].entry.standing, Standing::Pending);
+    world.says("alice", "open", "<rpid:away/>");
+    assert!(world.run(10_000).is_empty());
+}
+
+#[test]
+fn s27_nobody_has_more_on_his_lists_than_ten_for_each_subscription_that_he_may_have() {
+    let mut world = World::with(Settings { max: 3, max_per_watcher: 2, ..settings() });
+    let people: Vec<Entry> = (0..21).map(|n| entry(&format!("p{n}"), Standing::Active)).collect();
+    let begin = |world: &mut World, watcher: &str, entries: &[Entry]| {
+        let target = List::new("sip:rls@h".into(), false, Default::default(), entries);
+        let target = Target::List(Box::new(target));
+        world.begin(watcher, Package::Presence, watcher, target, Standing::Active, 600)
+    };
+    assert_eq!(begin(&mut world, "bob", &people).err(), Some(No::WatcherFull));
+    let mut phone = begin(&mut world, "bob", &people[..15]).unwrap();
+    assert_eq!(begin(&mut world, "bob", &people[..6]).err(), Some(No::WatcherFull));
+    phone.cseq += 1;
+    assert_eq!(world.refresh_as(&phone, 600, None, Some(people.clone())), Answer::No(No::WatcherFull));
+    assert!(matches!(
+        world.refresh_as(&phone, 600, None, Some(people[..20].to_vec())),
+        Answer::Subscribed { .. }
+    ));
+    assert_eq!(world.agent.listed, 20);
+    assert_eq!(begin(&mut world, "eve", &people[..11]).err(), Some(No::WatcherFull), "30 in all");
+    let mut last = begin(&mut world, "eve", &people[..10]).unwrap();
+    // A roster grows by itself: it is cut.
+    world.lists.insert(aor("dan+buddies"), people.clone());
+    world.refresh(&mut last, 0);
+    world.run(1000);
+    let target = Target::List(Box::new(List::new("sip:dan+buddies@h".into(), true, Default::default(), &[])));
+    let mut dan =
+        world.begin("dan", Package::Presence, "dan+buddies", target, Standing::Active, 600).unwrap();
+    assert_eq!(world.run(6000).last().unwrap().body().matches("<resource ").count(), 10);
+    world.refresh(&mut phone, 0);
+    world.refresh(&mut dan, 0);
+    world.run(6000);
+    assert_eq!(world.agent.listed, 0);
+    world.assert_empty();
+}
+
+#[test]
 fn a_room_on_a_list_is_shown_as_far_as_its_watcher_may_see_it() {
     let mut world = World::new();
     world.rooms.insert(aor("team"), room("team", true, &[("bob", true)]));

@@ -18,6 +18,7 @@ enum Step {
     Members(u8),
     Answer(u16),
     Pass(u16),
+    Gone(u8),
     Restart,
 }
 
@@ -34,6 +35,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (0..16u8).prop_map(Step::Members),
         6 => prop_oneof![5 => Just(200u16), 1 => Just(481), 1 => Just(500)].prop_map(Step::Answer),
         4 => (1..8000u16).prop_map(Step::Pass),
+        1 => (0..4u8).prop_map(Step::Gone),
         1 => Just(Step::Restart),
     ];
     proptest::collection::vec(step, 1..60)
@@ -165,6 +167,10 @@ impl Run {
                 self.look();
                 self.open.retain(|sent| live.contains(&sent.branch.nonce));
             }
+            Step::Gone(who) => {
+                self.etags.remove(who);
+                world.input(Input::Gone(aor(name(who))));
+            }
             Step::Restart => {
                 let (now, mut events) = (self.world.now(), Vec::new());
                 let (mut saves, mut out) = (Vec::new(), Outgoing::default());
@@ -188,7 +194,7 @@ impl Run {
                             }
                         }
                         Save::Subscription { row: Some((_, row)), .. } => {
-                            self.world.agent.restore(now, Saved::Subscription(row));
+                            self.world.agent.restore(now, Saved::Subscription { key: 0, row });
                         }
                         Save::Subscription { row: None, .. } => {}
                     }

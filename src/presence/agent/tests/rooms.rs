@@ -64,6 +64,40 @@ fn k03_who_is_no_member_any_more_is_told_nothing_more() {
 }
 
 #[test]
+fn k03_who_was_a_member_when_he_asked_and_is_none_when_he_comes_in_sees_nothing() {
+    let mut world = World::new();
+    world.rooms.insert(aor("team"), room("team", true, &[("alice", true), ("bob", true)]));
+    conference(&mut world, "alice");
+    world.run(1000);
+    // He is put out; the room is asked for and told, before his SUBSCRIBE that was judged before reaches the agent.
+    world.rooms.insert(aor("team"), room("team", true, &[("alice", true)]));
+    moved(&mut world);
+    world.run(10_000);
+    conference(&mut world, "bob");
+    world.begin("bob", Package::Presence, "team", Target::Room, Standing::Active, 600).unwrap();
+    let sent = world.run(10_000);
+    assert_eq!(sent.len(), 2);
+    assert!(
+        sent.iter().all(|one| one.state() == "terminated;reason=rejected" && one.body().is_empty()),
+        "{sent:?}"
+    );
+    assert_eq!(world.agent.counters().subscriptions, 1);
+    // The room is destroyed, and its last watcher has not answered yet.
+    world.rooms.clear();
+    moved(&mut world);
+    world.pass(10_000);
+    assert_eq!(world.agent.counters().subscriptions, 1);
+    world.begin("carol", Package::Presence, "team", Target::Room, Standing::Active, 600).unwrap();
+    let sent = world.run(1000);
+    let carol = sent
+        .iter()
+        .find(|one| one.get("From").contains("sip:x@h") && one.get("To").contains("carol"))
+        .unwrap();
+    assert_eq!(carol.state(), "terminated;reason=noresource");
+    world.assert_empty();
+}
+
+#[test]
 fn k05_the_lamp_is_lit_and_put_out_at_most_once_a_second() {
     let mut world = World::new();
     world.mails.insert(aor("alice"), (3, 0));

@@ -314,6 +314,131 @@ fn s27_caps_hold_and_leave_nothing() {
 }
 
 #[test]
+fn s27_publications_have_a_cap_too() {
+    let mut world = World::with(Settings { max: 2, ..settings() });
+    let etag = world.says("a", "open", "");
+    world.says("b", "open", "");
+    let full = world.publish("c", None, Some(600), pidf_of("c", "open", ""));
+    assert_eq!(full, Answer::No(No::Full));
+    assert!(matches!(world.publish("a", Some(etag), Some(0), Body::None), Answer::Published(Ok(_))));
+    world.says("c", "open", "");
+    assert_eq!(world.agent.people.len(), 2);
+}
+
+#[test]
+fn s10_a_refresh_that_is_refused_changes_nothing() {
+    let ways: Ways = Box::new(|flow, dialog| {
+        let to = dialog.next_hop().contains("127.0.0.1").then_some(flow.remote)?;
+        let (via, contact) = ("SIP/2.0/UDP us".into(), "<sip:us>".into());
+        Some(Way { dest: Dest::Udp { listener: 0, to }, via, contact, stream: None })
+    });
+    let mut world = World::with(Settings { ways, ..settings() });
+    let mut phone = world.watch("bob", "alice");
+    world.run(1000);
+    let text = world
+        .request(&phone, ";tag=t")
+        .replace("CSeq: 1", "CSeq: 2")
+        .replace("sip:w@127.0.0.1", "sip:w@192.0.2.1");
+    let message = Message::scan(text.as_bytes(), Framing::Datagram, &Limits::default()).unwrap();
+    let refresh = Refresh {
+        id: phone.id.clone(),
+        update: Update::of_request(&message).unwrap(),
+        flow: World::flow(),
+        package: Package::Presence,
+        event_id: None,
+        watcher: aor("bob"),
+        expires: Some(600),
+        entries: None,
+    };
+    world.input(Input::Refresh { ticket: 77, refresh: Box::new(refresh) });
+    assert_eq!(world.answers[&77], Answer::No(No::Unreachable));
+    world.says("alice", "open", "");
+    assert!(world.run(6000)[0].text.starts_with("NOTIFY sip:w@127.0.0.1:7 "));
+    // Its CSeq was not taken either.
+    assert!(matches!(world.refresh(&mut phone, 600), Answer::Subscribed { .. }));
+}
+
+#[test]
+fn s26_an_account_that_ends_ends_all_that_hangs_on_it() {
+    let mut world = World::new();
+    world.says("alice", "open", "<rpid:busy/>");
+    world.says("bob", "open", "");
+    world.watch("bob", "alice");
+    world.watch("alice", "bob");
+    world.begin("alice", Package::Winfo, "alice", Target::Person, Standing::Active, 600).unwrap();
+    world.begin("alice", Package::Summary, "alice", Target::Person, Standing::Active, 600).unwrap();
+    world.begin("alice", Package::Presence, "carol", Target::Person, Standing::Pending, 0).unwrap();
+    let entry = |who: &str| Entry {
+        uri: format!("sip:{who}@h").into(),
+        who: Some(aor(who)),
+        name: None,
+        is_room: false,
+        standing: Standing::Active,
+    };
+    let list = List::new("sip:rls@h".into(), false, Default::default(), &[entry("alice"), entry("bob")]);
+    world
+        .begin("bob", Package::Presence, "bob", Target::List(Box::new(list)), Standing::Active, 600)
+        .unwrap();
+    world.run(10_000);
+    world.begin("carol", Package::Winfo, "carol", Target::Person, Standing::Active, 600).unwrap();
+    assert!(world.run(6000)[0].says("status=\"waiting\""));
+    world.input(Input::Gone(aor("alice")));
+    let sent = world.run(10_000);
+    let state = |call: &str| sent.iter().find(|one| one.get("Call-ID") == call).unwrap().state().to_owned();
+    assert_eq!(state("c1"), "terminated;reason=noresource");
+    for (call, reason) in [("c2", "rejected"), ("c3", "rejected"), ("c4", "rejected")] {
+        assert_eq!(state(call), format!("terminated;reason={reason}"));
+    }
+    let list = sent.iter().find(|one| one.get("Call-ID") == "c6").unwrap();
+    assert!(list.says("reason=\"noresource\"") && list.says("uri=\"sip:alice@h\"") && !list.says("busy"));
+    let owner = sent.iter().find(|one| one.get("Call-ID") == "c7").unwrap();
+    assert!(owner.says("status=\"terminated\"") && owner.says("sip:alice@h"), "{}", owner.body());
+    assert!(world.agent.waiting.is_empty());
+    assert_eq!(world.agent.counters().subscriptions, 2);
+    assert_eq!((world.agent.counters().publications, world.agent.people.len()), (1, 1));
+    let mut saves = Vec::new();
+    world.agent.save(&mut saves);
+    assert!(saves.iter().any(
+        |save| matches!(save, Save::Publications { who, list } if *who == aor("alice") && list.is_empty())
+    ));
+}
+
+#[test]
+fn s08_a_fetch_of_what_cannot_be_found_out_ends_without_it() {
+    let mut world = World::new();
+    world.is_slow = true;
+    world.begin("bob", Package::Presence, "alice", Target::Person, Standing::Active, 0).unwrap();
+    assert!(world.run(29_000).is_empty());
+    let sent = world.run(3000);
+    assert_eq!((sent.len(), sent[0].state(), sent[0].body()), (1, "terminated;reason=timeout", ""));
+    world.assert_empty();
+}
+
+#[test]
+fn an_old_visit_of_the_wheel_is_forgotten() {
+    let mut world = World::new();
+    world.begin("bob", Package::Presence, "alice", Target::Person, Standing::Active, 7200).unwrap();
+    for change in 0..100 {
+        let etag = world.says("alice", "open", if change % 2 == 0 { "<rpid:away/>" } else { "<rpid:busy/>" });
+        world.run(6000);
+        world.publish("alice", Some(etag), Some(0), Body::None);
+        world.run(6000);
+    }
+    // Each NOTIFY was armed for its Timer E; quiet, one visit in 41 s is left.
+    world.run(60_000);
+    let mut visits = 0;
+    let until = world.time + 400_000;
+    while world.time < until {
+        let Some(due) = world.agent.due(world.now()) else { break };
+        world.time = due.saturating_duration_since(world.start).as_millis() as u64 + 1;
+        let (now, mut events) = (world.now(), Vec::new());
+        world.agent.poll(now, &mut world.out, &mut events);
+        visits += 1;
+    }
+    assert!(visits <= 12, "{visits}");
+}
+
+#[test]
 fn a_notify_too_large_for_a_datagram_goes_over_a_stream_where_there_is_one() {
     let stream = || Some(("127.0.0.1:7".parse().unwrap(), Arc::from("SIP/2.0/TCP us")));
     let ways: Ways = Box::new(move |flow, _| {

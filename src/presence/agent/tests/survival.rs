@@ -33,7 +33,7 @@ fn reborn(world: &mut World) -> World {
     }
     for row in subscriptions.into_values() {
         let now = next.now();
-        next.agent.restore(now, Saved::Subscription(row));
+        next.agent.restore(now, Saved::Subscription { key: 0, row });
     }
     let (now, mut events) = (next.now(), Vec::new());
     next.agent.restored(now, &mut next.out, &mut events);
@@ -102,7 +102,7 @@ fn s24_versions_go_on_above_what_was_seen() {
     let mut next = World::new();
     next.time = world.time;
     let now = next.now();
-    next.agent.restore(now, Saved::Subscription(row.unwrap()));
+    next.agent.restore(now, Saved::Subscription { key: 0, row: row.unwrap() });
     assert!(next.agent.slots[0].as_ref().unwrap().version >= version);
     assert!(next.agent.slots[0].as_ref().unwrap().full);
 }
@@ -125,7 +125,7 @@ fn what_has_expired_meanwhile_is_ended_and_removed() {
     }
     for row in rows.0.values() {
         let now = next.now();
-        next.agent.restore(now, Saved::Subscription(row.clone()));
+        next.agent.restore(now, Saved::Subscription { key: 0, row: row.clone() });
     }
     let (now, mut events) = (next.now(), Vec::new());
     next.agent.restored(now, &mut next.out, &mut events);
@@ -158,11 +158,107 @@ fn s25_whoever_stops_says_so_to_everybody_and_keeps_no_dialog() {
 }
 
 #[test]
-fn a_row_that_cannot_be_read_costs_nothing() {
+fn a_row_that_cannot_be_read_costs_nothing_and_goes() {
     let mut world = World::new();
-    for row in ["", "{}", "nonsense"] {
+    for (key, row) in [(1, ""), (2, "{}"), (-3, "nonsense")] {
         let now = world.now();
-        world.agent.restore(now, Saved::Subscription(row.into()));
+        world.agent.restore(now, Saved::Subscription { key, row: row.into() });
     }
+    let now = world.now();
+    world.agent.restore(now, Saved::Unreadable(aor("alice")));
+    let mut saves = Vec::new();
+    world.agent.save(&mut saves);
+    let removed = |save: &Save| match save {
+        Save::Subscription { key, row: None } => *key,
+        Save::Publications { list, .. } if list.is_empty() => 0,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(saves.iter().map(removed).collect::<Vec<_>>(), [1, 2, -3, 0]);
     world.assert_empty();
+}
+
+#[test]
+fn what_was_decided_while_nobody_listened_holds_after_a_restart() {
+    let mut world = World::new();
+    world.says("alice", "open", "<rpid:busy/>");
+    world.watch("bob", "alice");
+    world.watch("bob", "carol");
+    world.begin("bob", Package::Winfo, "alice", Target::Person, Standing::Active, 600).unwrap();
+    let entry = |who: &str| Entry {
+        uri: format!("sip:{who}@h").into(),
+        who: Some(aor(who)),
+        name: None,
+        is_room: false,
+        standing: Standing::Active,
+    };
+    let entries = [entry("alice"), entry("carol"), entry("dave")];
+    let list = List::new("sip:rls@h".into(), false, Default::default(), &entries);
+    world
+        .begin("bob", Package::Presence, "bob", Target::List(Box::new(list)), Standing::Active, 600)
+        .unwrap();
+    world.run(1000);
+    let mut rows = Default::default();
+    disk(&mut world, &mut rows);
+    let mut next = World::new();
+    (next.time, next.start) = (world.time, world.start);
+    let now = next.now();
+    for (key, row) in rows.0 {
+        next.agent.restore(now, Saved::Subscription { key, row });
+    }
+    for publication in rows.1.remove(&aor("alice")).unwrap() {
+        next.agent.restore(now, Saved::Publication(aor("alice"), publication));
+    }
+    // Alice has taken it back; carol's account has ended.
+    let judge = |watcher: &Aor, people: &[Aor]| {
+        assert_eq!(*watcher, aor("bob"));
+        let judge = |who: &Aor| match who.user() {
+            "alice" => Some(Standing::Pending),
+            "carol" => None,
+            _ => Some(Standing::Active),
+        };
+        Ok::<_, ()>(people.iter().map(judge).collect())
+    };
+    next.agent.rejudge(judge).unwrap();
+    let mut events = Vec::new();
+    next.agent.restored(now, &mut next.out, &mut events);
+    next.hear(events);
+    let sent = next.run(1000);
+    assert_eq!(sent.len(), 4);
+    assert!(sent.iter().all(|one| !one.says("busy")), "{sent:?}");
+    let state = |call: &str| sent.iter().find(|one| one.get("Call-ID") == call).unwrap().state();
+    assert!(state("c1").starts_with("pending;"));
+    assert_eq!((state("c2"), state("c3")), ("terminated;reason=noresource", "terminated;reason=rejected"));
+    let list = sent.iter().find(|one| one.get("Call-ID") == "c4").unwrap();
+    assert!(
+        list.says("state=\"pending\"") && list.says("reason=\"noresource\"") && list.says("<basic>closed")
+    );
+    assert_eq!(next.agent.rejudge(|_, _| Err("no store")), Err("no store"));
+}
+
+#[test]
+fn s24_numbers_rise_even_if_the_store_took_nothing_for_hours() {
+    let mut world = World::new();
+    world.watch("bob", "alice");
+    world.run(1000);
+    let mut rows = Default::default();
+    disk(&mut world, &mut rows);
+    let mut last = 0;
+    for change in 0..200 {
+        let activity = if change % 2 == 0 { "<rpid:away/>" } else { "<rpid:busy/>" };
+        let etag = world.says("alice", "open", activity);
+        last = world.run(1).pop().map_or(last, |sent| sent.cseq());
+        world.publish("alice", Some(etag), Some(0), Body::None);
+        world.time += 5000;
+    }
+    let mut next = World::new();
+    // The machine's clock has been set back meanwhile.
+    next.time = 0;
+    for (key, row) in rows.0 {
+        let now = next.now();
+        next.agent.restore(now, Saved::Subscription { key, row });
+    }
+    let (now, mut events) = (next.now(), Vec::new());
+    next.agent.restored(now, &mut next.out, &mut events);
+    next.hear(events);
+    assert!(next.run(1000)[0].cseq() > last);
 }

@@ -114,10 +114,59 @@ fn w05_another_watcher_of_watchers_sees_himself_alone() {
     let sent: Vec<Sent> =
         world.run(6000).into_iter().filter(|one| one.get("Event") == "presence.winfo").collect();
     assert!(sent[0].says("sip:bob@h") && !sent[0].says("carol"));
+    let winfos = |world: &mut World| -> Vec<Sent> {
+        world.run(6000).into_iter().filter(|one| one.get("Event") == "presence.winfo").collect()
+    };
+    // Whom she blocks does not learn it here either.
     world.stand("alice", "bob", Standing::Blocked);
-    let sent: Vec<Sent> =
-        world.run(6000).into_iter().filter(|one| one.get("Event") == "presence.winfo").collect();
-    assert!(sent.iter().any(|one| one.state() == "terminated;reason=rejected"));
+    assert!(winfos(&mut world).iter().all(|one| one.state().starts_with("active;")));
+    world.stand("alice", "bob", Standing::Pending);
+    assert!(winfos(&mut world).iter().any(|one| one.state() == "terminated;reason=rejected"));
+}
+
+#[test]
+fn w02_who_waits_too_long_or_is_one_too_many_is_given_up_and_the_owner_hears_it() {
+    let mut world = World::new();
+    pending(&mut world, "bob", "alice");
+    world.run(700_000);
+    assert_eq!(world.agent.waiting.len(), 1);
+    // The owner watches when the week is over.
+    world.pass(winfo::GIVE_UP as u64 - 300_000);
+    winfo(&mut world, "alice", "alice");
+    assert!(world.run(6000)[0].says("status=\"waiting\""));
+    let sent = world.run(200_000);
+    assert!(
+        sent.iter().any(|one| one.says("event=\"giveup\"") && one.says("status=\"terminated\"")),
+        "{sent:?}"
+    );
+    assert!(world.agent.waiting.is_empty() && world.agent.patience.is_empty());
+    // Nobody fills the memory by asking for everybody.
+    for n in 0..10_100 {
+        let now = world.now();
+        world
+            .begin("bob", Package::Presence, &format!("x{n}"), Target::Person, Standing::Pending, 0)
+            .unwrap();
+        world.time = (now.ms - ZERO) as u64 + 30;
+        world.run(10);
+    }
+    let waiting: usize = world.agent.waiting.values().map(Vec::len).sum();
+    assert!(waiting == 10_000 && world.agent.patience.len() == 10_000, "{waiting}");
+}
+
+#[test]
+fn w02_who_comes_back_waits_once() {
+    let mut world = World::new();
+    for _ in 0..3 {
+        pending(&mut world, "bob", "alice");
+        world.run(700_000);
+    }
+    assert_eq!(world.agent.waiting[&aor("alice")].len(), 1);
+    pending(&mut world, "bob", "alice");
+    assert!(world.agent.waiting.is_empty());
+    winfo(&mut world, "alice", "alice");
+    let all = world.run(6000);
+    let one = all.iter().find(|one| one.get("Event") == "presence.winfo").unwrap();
+    assert_eq!(one.body().matches("sip:bob@h").count(), 1, "{}", one.body());
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! What happens to rooms without anybody's MESSAGE: somebody's account ends and he leaves all of them, an invitation
-//! is withdrawn.
+//! What happens to rooms without anybody's MESSAGE: an administrator's orders, somebody's account ends and he leaves all
+//! of them, an invitation is withdrawn.
 //!
 //! Prevents that a room is left half changed: each is one commit, and what was interrupted is found again by asking
 //! who is listed. Never keeps posts from being written: rooms are read by pages, and left a few at a time.
@@ -9,8 +9,9 @@ use std::sync::{Arc, PoisonError};
 use tokio::task::JoinSet;
 
 use super::{Focus, JUDGEMENTS};
-use crate::chat::decide::{Ctx, Decision, WhoMayCreate};
+use crate::chat::decide::{Ctx, Decision, WhoMayCreate, Whom};
 use crate::chat::depart::{Parted, depart};
+use crate::chat::govern::{Known, Order, Undone, govern};
 use crate::refusal::Fault;
 use crate::types::{Aor, Commit, Committed, Room, RoomStep};
 
@@ -44,16 +45,50 @@ impl Focus {
         Ok(parted.map(|parted| (room, parted)))
     }
 
+    /// Carries out an administrator's order. `Err`: it cannot be, and why.
+    pub async fn govern(&self, address: &Aor, order: &Order) -> Result<Result<(), Undone>, Fault> {
+        let _turn = self.turns.of(address).await;
+        let known = Known {
+            user: order.user().map_or(Ok(Whom::Ours), |user| self.whom_to_add(user))?,
+            taken: self.is_manager(address) || self.is_reserved(address)?,
+        };
+        let judge = |room: Option<&Room>, ctx: &Ctx<'_>| {
+            govern(room, address, order, ctx, known).map(|decision| (decision, ()))
+        };
+        self.ordered(address, judge).await
+    }
+
+    /// What a user can be whom an administrator names.
+    fn whom_to_add(&self, user: &Aor) -> Result<Whom, Fault> {
+        let ours = self.domains.served().iter().any(|domain| domain.eq_ignore_ascii_case(user.host()));
+        Ok(match ours {
+            false if self.reaches_abroad => Whom::Foreign,
+            false => Whom::Barred,
+            true if self.is_no_person(user)? => Whom::Nobody,
+            true if self.closed_house && !self.is_account(user)? => Whom::Nobody,
+            true => Whom::Ours,
+        })
+    }
+
     /// Changes a room as `judge` says of it as it is; `None`: there is no such room, or nothing to change.
     pub(super) async fn unasked<T>(
         &self,
         address: &Aor,
         judge: impl Fn(&Room, &Ctx<'_>) -> Option<(Decision, T)>,
     ) -> Result<Option<T>, Fault> {
+        let judge = |room: Option<&Room>, ctx: &Ctx<'_>| room.and_then(|room| judge(room, ctx)).ok_or(());
+        Ok(self.ordered(address, judge).await?.ok())
+    }
+
+    /// Changes what is at an address as `judge` says of it as it is; its `Err` is handed on, and nothing changes.
+    async fn ordered<T, E>(
+        &self,
+        address: &Aor,
+        judge: impl Fn(Option<&Room>, &Ctx<'_>) -> Result<(Decision, T), E>,
+    ) -> Result<Result<T, E>, Fault> {
         let rules = self.rules();
         let served = |host: &str| self.domains.served().iter().any(|ours| ours.eq_ignore_ascii_case(host));
         for _ in 0..JUDGEMENTS {
-            let Some(cell) = self.room(address)? else { return Ok(None) };
             let now = self.clock.wall();
             let ctx = Ctx {
                 dialect: self.dialect,
@@ -68,18 +103,28 @@ impl Focus {
                 headers: rules.extra_hdrs.clone(),
                 served: &served,
             };
-            let (decision, done, step) = {
-                let room = cell.read().unwrap_or_else(PoisonError::into_inner);
-                let Some((decision, done)) = judge(&room, &ctx) else { return Ok(None) };
-                let changes = decision.changes.clone();
-                (decision, done, RoomStep { address: room.address.clone(), version: room.version, changes })
+            let cell = self.room(address)?;
+            let (judged, address, version) = match &cell {
+                Some(cell) => {
+                    let room = cell.read().unwrap_or_else(PoisonError::into_inner);
+                    (judge(Some(&room), &ctx), room.address.clone(), room.version)
+                }
+                None => (judge(None, &ctx), address.clone(), 0),
             };
+            let (decision, done) = match judged {
+                Ok(judged) => judged,
+                Err(why) => return Ok(Err(why)),
+            };
+            if decision.changes.is_empty() && decision.entries.is_empty() {
+                return Ok(Ok(done));
+            }
+            let step = RoomStep { address, version, changes: decision.changes };
             let commit = Commit { room: Some(step), entries: decision.entries, accepted: None };
             match self.store.commit(commit).await? {
                 Committed::Stale => continue,
-                _ => return Ok(Some(done)),
+                _ => return Ok(Ok(done)),
             }
         }
-        Err(Fault::Unavailable("the room changes faster than it can be left".into()))
+        Err(Fault::Unavailable("the room changes faster than it can be judged".into()))
     }
 }
