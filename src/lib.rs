@@ -57,7 +57,7 @@
 //! | what a watcher is told, and when | [`presence::agent`], in virtual time; the documents beside it |
 //! | who may see whom | [`presence::roster`], done by [`service::roster`] |
 //! | what presence has to know of rooms, mailboxes, phones | [`service::presence`] |
-//! | a management command | a row in [`edge::control::table`] and a method of [`edge::control::Management`], [`edge::control::Rooms`] or [`edge::control::Rosters`] |
+//! | a management command | a row in [`edge::control::table`] and a method of [`edge::control::Management`], [`edge::control::Rooms`], [`edge::control::Rosters`] or [`edge::control::Imports`] |
 //! | a configuration key | [`config`] and `etc/imcd.toml` |
 //! | a table or column | a new file in `sql/sqlite/`, the statement in [`store`] |
 //! | what is taken over from another chat server | its files are read by [`migrate`] (SQLite's by [`store`]), its rows become ours in [`service::import`] |

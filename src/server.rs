@@ -1,6 +1,7 @@
 //! The whole: builds everything, starts, reloads, drains. Locks the data directory, so that two daemons never
 //! write one store.
 
+mod imports;
 mod life;
 mod listen;
 mod manage;
@@ -40,6 +41,7 @@ use crate::service::domains::Domains;
 use crate::service::focus::buddies::Questions;
 use crate::service::focus::{Focus, Rules, TOLD_AGAIN, Turns};
 use crate::service::identity::Identity;
+use crate::service::import::Import;
 use crate::service::offline::Offline;
 use crate::service::person::People;
 use crate::service::presence::Presence;
@@ -245,6 +247,9 @@ struct Server {
     receipts: Arc<Receipts>,
     reminders: Reminders,
     registrar: Arc<Registrar>,
+    import: Arc<Import>,
+    /// One import at a time.
+    importing: Arc<tokio::sync::Mutex<()>>,
     identity: Arc<Identity>,
     domains: Arc<Domains>,
     streams: Arc<Streams>,
@@ -452,6 +457,12 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
     for (listener, index) in listeners {
         accepting.spawn(streams.clone().accept(listener, index));
     }
+    let import = Arc::new(Import {
+        store: store.clone(),
+        focus: focus.clone(),
+        domains: domains.clone(),
+        identity: identity.clone(),
+    });
     let server = Arc::new(Server {
         config: RwLock::new(config.clone()),
         store: store.clone(),
@@ -461,6 +472,8 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         reminders: Reminders { offline: offline.clone() },
         offline,
         registrar,
+        import,
+        importing: Arc::default(),
         identity,
         domains,
         streams,

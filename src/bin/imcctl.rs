@@ -15,13 +15,14 @@ use clap::Parser;
 use imcd::config::Config;
 use imcd::edge::control::rpc::{INVALID_PARAMS, METHOD_NOT_FOUND};
 use imcd::edge::control::table::{self, COMMANDS, Command, Kind};
+use imcd::migrate::Source;
 use imcd::presence::avatar::AVATAR_MAX;
 use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 use serde_json::{Map, Value, json};
 
 /// Where a packaged daemon listens, and then one started by hand.
 const USUAL_SOCKETS: [&str; 2] = ["/run/imcd/imcd.sock", "./imcd.sock"];
-/// Longer than the daemon needs for anything.
+/// Longer than the daemon needs for anything but imports.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Manage a running imcd.
@@ -46,6 +47,12 @@ struct Arguments {
     /// A group, for commands that take groups; more than once for several
     #[arg(long, value_name = "NAME")]
     group: Vec<String>,
+    /// Only say what would be done, for commands that can
+    #[arg(long)]
+    dry_run: bool,
+    /// What the hashes of passwords were made for, for commands that take it
+    #[arg(long, value_name = "REALM")]
+    realm: Option<String>,
     #[arg(hide = true)]
     words: Vec<String>,
 }
@@ -112,6 +119,14 @@ fn run(arguments: Arguments) -> Result<String, Failure> {
         };
         params.insert(arg.name.into(), given.into());
     }
+    let dry_run = arguments.dry_run.then(|| "yes".to_owned());
+    for (name, option, given) in [("dry_run", "--dry-run", dry_run), ("realm", "--realm", arguments.realm)] {
+        let Some(given) = given else { continue };
+        if !command.args.iter().any(|arg| arg.name == name) {
+            return Err(Failure::Usage(format!("{} takes no {option}", command.name.replace('.', " "))));
+        }
+        params.insert(name.into(), given.into());
+    }
     let secret = command.args.iter().find(|arg| arg.kind == Kind::Secret);
     let output = command.args.iter().find(|arg| arg.kind == Kind::Output);
     let output = output.and_then(|arg| params.remove(arg.name));
@@ -134,9 +149,18 @@ fn run(arguments: Arguments) -> Result<String, Failure> {
             params.insert(arg.name.into(), path.to_string_lossy().into());
         }
     }
+    for arg in command.args.iter().filter(|arg| arg.kind == Kind::Source) {
+        if let Some((kind, path)) = params.get(arg.name).and_then(Value::as_str).and_then(source) {
+            let told = |e: std::io::Error| Failure::Usage(format!("{path}: {e}"));
+            let path = std::path::absolute(path).map_err(told)?;
+            params.insert(arg.name.into(), format!("{kind}:{}", path.to_string_lossy()).into());
+        }
+    }
     // Connect first: nobody types a password for a daemon that is not there.
     let path = socket_path(arguments.socket, arguments.config.as_deref())?;
-    let stream = connect(&path)?;
+    // A large import takes its time.
+    let patience = (!command.name.starts_with("import.")).then_some(PATIENCE);
+    let stream = connect(&path, patience)?;
     if let Some(arg) = secret.filter(|arg| !params.contains_key(arg.name)) {
         params.insert(arg.name.into(), read_password()?.into());
     }
@@ -148,6 +172,12 @@ fn run(arguments: Arguments) -> Result<String, Failure> {
         write_file(Path::new(file), &result)?;
     }
     Ok(if arguments.json { format!("{result:#}\n") } else { for_people(command, &result) })
+}
+
+/// The kind of a source, and its path, which may be relative yet.
+fn source(text: &str) -> Option<(&str, &str)> {
+    let (_, path) = Source::split(text)?;
+    Some((text.split_once(':')?.0, path))
 }
 
 /// The command that the words begin with, and its arguments.
@@ -185,7 +215,7 @@ fn socket_path(given: Option<PathBuf>, config: Option<&Path>) -> Result<PathBuf,
     Ok(if packaged.exists() { packaged } else { by_hand })
 }
 
-fn connect(path: &Path) -> Result<UnixStream, Failure> {
+fn connect(path: &Path, patience: Option<Duration>) -> Result<UnixStream, Failure> {
     use std::io::ErrorKind::{ConnectionRefused, NotFound, PermissionDenied};
     let at = path.display();
     let stream = UnixStream::connect(path).map_err(|e| {
@@ -195,8 +225,7 @@ fn connect(path: &Path) -> Result<UnixStream, Failure> {
             _ => format!("{at}: {e}"),
         })
     })?;
-    let patient =
-        stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
+    let patient = stream.set_read_timeout(patience).and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
     patient.map_err(lost)?;
     Ok(stream)
 }

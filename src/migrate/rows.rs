@@ -22,8 +22,7 @@ const TYPE_MAX: usize = 255;
 /// Characters of a password.
 const PASSWORD_MAX: usize = 255;
 /// Headers beside those that nobody knows (`Name::Other`) that a message keeps.
-const KEPT: [Name; 5] =
-    [Name::Subject, Name::Priority, Name::Organization, Name::InReplyTo, Name::ReplyTo];
+const KEPT: [Name; 5] = [Name::Subject, Name::Priority, Name::Organization, Name::InReplyTo, Name::ReplyTo];
 /// How names begin that are a matter between two neighbours alone.
 const NEXT_DOOR: [&str; 3] = ["security-", "x-fs-sending-message", "proxy-"];
 
@@ -232,7 +231,10 @@ impl SubscriberRow {
             // Blanks at its ends belong to it.
             Some(bytes) => Some(std::str::from_utf8(bytes).map_err(|_| NO_TEXT)?.to_owned()),
         };
-        if password.as_ref().is_some_and(|text| text.len() > PASSWORD_MAX || text.chars().any(char::is_control)) {
+        if password
+            .as_ref()
+            .is_some_and(|text| text.len() > PASSWORD_MAX || text.chars().any(char::is_control))
+        {
             return Err("its password cannot be one");
         }
         Ok(SubscriberRow {

@@ -6,7 +6,9 @@ use crate::types::Aor;
 /// What a reader found of a table: columns `wanted` of each row, or why it is none.
 fn shown(found: &[Found], table: Table, wanted: &[&str]) -> Vec<Result<String, Why>> {
     let cells = |row: &Row| {
-        let cell = |name: &&str| row.bytes(name).map_or("NULL".into(), |cell| String::from_utf8_lossy(cell).into_owned());
+        let cell = |name: &&str| {
+            row.bytes(name).map_or("NULL".into(), |cell| String::from_utf8_lossy(cell).into_owned())
+        };
         wanted.iter().map(cell).collect::<Vec<_>>().join("|")
     };
     found.iter().filter(|f| f.table == table).map(|f| f.row.as_ref().map(cells).map_err(|why| *why)).collect()
@@ -44,12 +46,16 @@ fn a_table_of_db_text_is_read_with_its_escapes() {
     assert_eq!(found.iter().map(|f| f.at).collect::<Vec<_>>(), [1, 2]);
     // Without a line feed at the end, types in other spellings, columns in another order.
     let found = text(Table::Rooms, b"flag(INT,null) Domain (str)\tname(string)\n:ex.org:a").unwrap();
-    assert_eq!(shown(&found, Table::Rooms, &["name", "domain", "flag", "id"]), [Ok("a|ex.org|NULL|NULL".into())]);
+    assert_eq!(
+        shown(&found, Table::Rooms, &["name", "domain", "flag", "id"]),
+        [Ok("a|ex.org|NULL|NULL".into())]
+    );
 }
 
 #[test]
 fn a_row_of_db_text_that_is_none_is_told_and_the_next_one_read() {
-    let file = b"id(int,auto) name(string) domain(string) flag(int)\n1:a:ex.org\n2:a:ex.org:0:0\n3:a\\x:ex.org:0\n\
+    let file =
+        b"id(int,auto) name(string) domain(string) flag(int)\n1:a:ex.org\n2:a:ex.org:0:0\n3:a\\x:ex.org:0\n\
         4:a:ex.org:0\n5:a:ex.org:\\";
     let wrong = Err("not as many values as columns");
     let escapes = Err("a backslash that escapes nothing");
@@ -58,7 +64,9 @@ fn a_row_of_db_text_that_is_none_is_told_and_the_next_one_read() {
     let long = [b"name(string)\n".as_slice(), &vec![b'x'; CELL_MAX + 1], b"\nb\n"].concat();
     let found = shown(&text(Table::Rooms, &long).unwrap(), Table::Rooms, &["name"]);
     assert_eq!(found, [Err("a value is too long"), Ok("b".into())]);
-    for no_columns in [b"".as_slice(), b"\n", b"id name\n", b"id(int) name(", b"(int)", b"\xff(int)", b"id() x(int)"] {
+    for no_columns in
+        [b"".as_slice(), b"\n", b"id name\n", b"id(int) name(", b"(int)", b"\xff(int)", b"id() x(int)"]
+    {
         assert!(matches!(text(Table::Rooms, no_columns), Err(Unreadable::Shape(_))), "{no_columns:?}");
     }
 }
@@ -97,7 +105,10 @@ INSERT INTO `silo` VALUES (1,'sip:a@ex.org','sip:b@ex.org','b','ex.org',1,2,0,'t
             Ok("NULL|h|C|NULL".into()),
         ]
     );
-    assert_eq!(shown(&found, Table::Silo, &["username", "inc_time", "body", "extra_hdrs"]), [Ok("b|1|hi|NULL".into())]);
+    assert_eq!(
+        shown(&found, Table::Silo, &["username", "inc_time", "body", "extra_hdrs"]),
+        [Ok("b|1|hi|NULL".into())]
+    );
 }
 
 #[test]
@@ -210,7 +221,12 @@ fn who_has_enough_is_told_no_more() {
         count += 1;
         ControlFlow::Break(())
     };
-    read_dump(b"INSERT INTO imc_rooms VALUES (1,'a','x',0),(2,'b','x',0);".as_slice(), &Table::ALL, &mut stop).unwrap();
+    read_dump(
+        b"INSERT INTO imc_rooms VALUES (1,'a','x',0),(2,'b','x',0);".as_slice(),
+        &Table::ALL,
+        &mut stop,
+    )
+    .unwrap();
     read_text(b"name(string)\na\nb\n".as_slice(), Table::Rooms, &mut stop).unwrap();
     assert_eq!(count, 2);
 }
@@ -222,7 +238,9 @@ fn a_source_is_absolute_and_of_a_kind_that_is_known() {
     assert_eq!(read("SQLite:///a/b.db").as_deref(), Some("sqlite:/a/b.db"));
     assert_eq!(read("text:///etc/db").as_deref(), Some("text:/etc/db"));
     assert_eq!(read("dump:/a:b.sql").as_deref(), Some("dump:/a:b.sql"));
-    for wrong in ["", "/a/b.db", "sqlite:", "sqlite:b.db", "mysql://root@localhost/x", "dump:/a\0b", "text://"] {
+    for wrong in
+        ["", "/a/b.db", "sqlite:", "sqlite:b.db", "mysql://root@localhost/x", "dump:/a\0b", "text://"]
+    {
         assert_eq!(read(wrong), None, "{wrong:?}");
     }
     assert_eq!(Source::split("dump:x.sql"), Some((Holder::Dump, "x.sql")));
@@ -249,7 +267,11 @@ fn rooms_and_members_of_every_generation_are_understood() {
     assert_eq!(room(&[("name", "team")]).unwrap().address, aor("team@home.org"));
     assert_eq!(room(&[("name", "team"), ("flag", "3")]), Err(rows::DELETED));
     for name in ["", "a b", "a\r\nX: y", "a@b", "\u{e4}"] {
-        assert_eq!(room(&[("name", name), ("domain", "ex.org")]), Err("its address cannot be one"), "{name:?}");
+        assert_eq!(
+            room(&[("name", name), ("domain", "ex.org")]),
+            Err("its address cannot be one"),
+            "{name:?}"
+        );
     }
     assert_eq!(room(&[("name", "team"), ("flag", "x")]), Err("a number is missing or none"));
 
@@ -294,8 +316,11 @@ fn a_message_that_waits_keeps_what_may_be_passed_on() {
     assert_eq!((read.content_type.as_deref(), &*read.headers, read.private), (None, "", false));
     let read = letter(&[
         ("ctype", "text/html"),
-        ("extra_hdrs", "X-Foo: bar\r\nP-Asserted-Identity: <sip:alice@ex.org>\r\nPrivacy: id\r\nVia: SIP/2.0/UDP x\r\n\
-                        Proxy-Foo: x\r\nSubject: tea\nX-\u{1}: y\r\nX Y: z\r\n folded\r\nnothing\r\n"),
+        (
+            "extra_hdrs",
+            "X-Foo: bar\r\nP-Asserted-Identity: <sip:alice@ex.org>\r\nPrivacy: id\r\nVia: SIP/2.0/UDP x\r\n\
+                        Proxy-Foo: x\r\nSubject: tea\nX-\u{1}: y\r\nX Y: z\r\n folded\r\nnothing\r\n",
+        ),
     ])
     .unwrap();
     assert_eq!(read.content_type.as_deref(), Some("text/html"));
@@ -333,7 +358,13 @@ fn the_same_message_is_known_again_and_no_other_is_taken_for_it() {
 fn an_account_has_hashes_only_where_they_can_be_some() {
     let read = |cells: &[(&str, &str)]| SubscriberRow::read(&row(cells), "home.org");
     let (md5, sha256) = ("AB".repeat(16), "cd".repeat(32));
-    let all = [("username", "Alice"), ("domain", "Ex.org"), ("password", " p "), ("ha1", &*md5), ("ha1_sha256", &sha256)];
+    let all = [
+        ("username", "Alice"),
+        ("domain", "Ex.org"),
+        ("password", " p "),
+        ("ha1", &*md5),
+        ("ha1_sha256", &sha256),
+    ];
     let account = read(&all).unwrap();
     assert_eq!((account.who.as_str(), &*account.realm), ("Alice@Ex.org", "Ex.org"));
     assert_eq!(account.password.as_deref(), Some(" p "));

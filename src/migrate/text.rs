@@ -21,7 +21,10 @@ pub fn read_text(file: impl BufRead, table: Table, sink: Sink<'_>) -> Result<(),
     let mut bytes = Bytes::new(file);
     let head = bytes.line(HEAD_MAX)?.filter(|head| !head.cut);
     let Some(columns) = head.and_then(|head| columns(&head.text)) else {
-        let what = format!("{}: the first line does not name columns, as in id(int,auto) name(string)", table.name());
+        let what = format!(
+            "{}: the first line does not name columns, as in id(int,auto) name(string)",
+            table.name()
+        );
         return Err(Unreadable::Shape(what));
     };
     let mut at = 0;

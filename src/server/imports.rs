@@ -48,7 +48,9 @@ impl Chunk {
         let row: Result<&Row, Why> = found.row.as_ref().map_err(|why| *why);
         let taken = match found.table {
             Table::Rooms => row.and_then(|row| RoomRow::read(row, home)).map(|row| self.rooms.push(row)),
-            Table::Members => row.and_then(|row| MemberRow::read(row, home)).map(|row| self.members.push(row)),
+            Table::Members => {
+                row.and_then(|row| MemberRow::read(row, home)).map(|row| self.members.push(row))
+            }
             Table::Silo => row.and_then(|row| LetterRow::read(row, home)).map(|row| self.letters.push(row)),
             Table::Subscriber => {
                 row.and_then(|row| SubscriberRow::read(row, home)).map(|row| self.subscribers.push(row))
@@ -194,7 +196,13 @@ impl Imports for Server {
         let lines = report.lines();
         if !dry_run {
             for line in &lines {
-                info!(table = line.table.name(), rows = line.rows, why = line.why, "import: {}", line.outcome.word());
+                info!(
+                    table = line.table.name(),
+                    rows = line.rows,
+                    why = line.why,
+                    "import: {}",
+                    line.outcome.word()
+                );
             }
         }
         let info = |line: crate::migrate::Line| ImportInfo {

@@ -95,7 +95,9 @@ impl Import {
         let mut filled: Vec<Filled> = Vec::new();
         let mut places: HashMap<Aor, usize> = HashMap::new();
         for row in rooms {
-            let no = |report: &mut Report, outcome, why| report.note(Table::Rooms, outcome, why, row.address.as_str());
+            let no = |report: &mut Report, outcome, why| {
+                report.note(Table::Rooms, outcome, why, row.address.as_str())
+            };
             let Some(address) = self.ours(&row.address) else {
                 no(report, Outcome::Skipped, NOT_SERVED);
                 continue;
@@ -173,7 +175,12 @@ impl Import {
             report.count(Table::Members, Outcome::Made, room.made);
             for who in &room.demoted {
                 let example = format!("{who} in {}", room.room);
-                report.note(Table::Members, Outcome::Changed, "an admin: the room has an owner here", &example);
+                report.note(
+                    Table::Members,
+                    Outcome::Changed,
+                    "an admin: the room has an owner here",
+                    &example,
+                );
             }
             if room.there > 0 {
                 report.count(Table::Members, Outcome::There, room.there);
@@ -445,7 +452,11 @@ impl Import {
             _ if hashed => [some(&row.ha1), some(&row.ha1b), some(&row.ha1_sha256), None],
             _ => {
                 let other = row.ha1.is_some();
-                let why = if other { "without a password: its hashes are of another realm" } else { "without a password" };
+                let why = if other {
+                    "without a password: its hashes are of another realm"
+                } else {
+                    "without a password"
+                };
                 return (None, Some(why));
             }
         };

@@ -15,7 +15,13 @@ use crate::types::{AccountId, Aor, Commit, NewEntry, Origin, UnixMs};
 pub enum Imported {
     /// Into the recipient's mailbox.
     Letter(NewEntry),
-    Later { author: Aor, recipient: Aor, due: UnixMs, text: String, hops: u8 },
+    Later {
+        author: Aor,
+        recipient: Aor,
+        due: UnixMs,
+        text: String,
+        hops: u8,
+    },
 }
 
 impl Store {

@@ -23,6 +23,7 @@ mod fuzz;
 mod govern;
 mod hostile;
 mod http;
+mod import;
 mod ipv6;
 mod kill;
 mod lists;

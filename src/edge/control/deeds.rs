@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use thiserror::Error;
 
+use super::imports::Imports;
 use super::rooms::Rooms;
 use super::rosters::Rosters;
 use crate::refusal::Fault;
@@ -161,7 +162,7 @@ pub struct Vitals {
 }
 
 /// The deeds. Addresses are complete; `domain` as the one who asked spelled it.
-pub trait Management: Rooms + Rosters {
+pub trait Management: Rooms + Rosters + Imports {
     /// What a name without a domain belongs to.
     fn default_domain(&self) -> String;
 

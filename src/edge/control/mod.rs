@@ -6,6 +6,7 @@
 mod deeds;
 mod frame;
 mod http;
+mod imports;
 mod ordered;
 pub mod peers;
 mod perform;
@@ -21,6 +22,7 @@ pub use deeds::{
     RemovedInfo, SettingInfo, Stat, Status, Vitals,
 };
 pub use http::{Gate, HttpDoor, HttpLimits, HttpServing};
+pub use imports::{ImportInfo, Imports};
 pub use rooms::{MemberInfo, RoomInfo, Rooms, SaidInfo};
 pub use rosters::{AvatarInfo, BuddyInfo, PairInfo, PresenceInfo, Rosters};
 pub use socket::{ControlSocket, SocketLimits};

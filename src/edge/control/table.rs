@@ -47,6 +47,9 @@ pub enum Kind {
     Count,
     /// Addresses, with commas between them. Over RPC also an array. `imcctl` takes all words that are left.
     People,
+    /// What holds tables on the daemon's machine: `sqlite:`, `text:` or `dump:` and an absolute path. `imcctl` makes it
+    /// absolute.
+    Source,
     /// An absolute path on the daemon's machine. `imcctl` makes it absolute.
     Path,
     /// Where `imcctl` writes the data of the result. Over RPC it has no meaning.
@@ -113,6 +116,9 @@ pub(super) enum Deed {
     MessageBroadcast,
     ServerReload,
     ServerBackup,
+    ImportImc,
+    ImportSilo,
+    ImportSubscriber,
     LogLevel,
     RosterList,
     RosterAdd,
@@ -141,6 +147,9 @@ const ROOM_COLUMNS: &[&str] = &["room", "title", "owner", "private", "members", 
 const MEMBER_COLUMNS: &[&str] = &["user", "role"];
 const BUDDY_COLUMNS: &[&str] = &["account", "user", "sight"];
 const PRESENCE_COLUMNS: &[&str] = &["account", "state", "says", "note", "avatar"];
+
+const IMPORT_ARGS: &[Arg] = &[need("url", Kind::Source), may("dry_run", Kind::Flag)];
+const IMPORT_COLUMNS: &[&str] = &["table", "outcome", "rows", "why", "examples"];
 
 /// All commands, in the order in which help shows them.
 pub const COMMANDS: &[Command] = &[
@@ -536,6 +545,33 @@ pub const COMMANDS: &[Command] = &[
         right: Right::Manage,
         columns: &["warnings", "needs_restart"],
         deed: Deed::ServerReload,
+    },
+    Command {
+        name: "import.imc",
+        short: "",
+        args: IMPORT_ARGS,
+        help: "take over rooms and members of another server: imc_rooms, imc_members",
+        right: Right::Manage,
+        columns: IMPORT_COLUMNS,
+        deed: Deed::ImportImc,
+    },
+    Command {
+        name: "import.silo",
+        short: "",
+        args: IMPORT_ARGS,
+        help: "take over messages that wait on another server: silo",
+        right: Right::Manage,
+        columns: IMPORT_COLUMNS,
+        deed: Deed::ImportSilo,
+    },
+    Command {
+        name: "import.subscriber",
+        short: "",
+        args: &[need("url", Kind::Source), may("dry_run", Kind::Flag), may("realm", Kind::Title)],
+        help: "take over accounts of another server: subscriber",
+        right: Right::Manage,
+        columns: IMPORT_COLUMNS,
+        deed: Deed::ImportSubscriber,
     },
     Command {
         name: "server.backup",

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::table::Right;
 use super::*;
+use crate::migrate::{Source, What};
 use crate::refusal::Fault;
 use crate::types::{Aor, Spread};
 
@@ -196,6 +197,20 @@ impl Management for Fake {
     }
     async fn log_level(&self, _: Option<String>) -> Result<&'static str, Denied> {
         Ok("info")
+    }
+}
+
+impl Imports for Fake {
+    async fn import(
+        &self,
+        what: What,
+        source: Source,
+        dry_run: bool,
+        realm: Option<String>,
+    ) -> Result<Vec<ImportInfo>, Denied> {
+        let (outcome, why) = if dry_run { ("would be made", "") } else { ("made", "why") };
+        let examples = vec![format!("{what:?} {source} {realm:?}")];
+        Ok(vec![ImportInfo { table: "silo", outcome, rows: 1, why, examples }])
     }
 }
 

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::table::{Command, Kind, find};
 use crate::chat::room::Role;
+use crate::migrate::Source;
 use crate::presence::avatar::AVATAR_MAX;
 use crate::presence::roster;
 use crate::types::Aor;
@@ -59,6 +60,9 @@ impl Values {
                 Kind::People if values.people(at).is_none() => {
                     "expected addresses such as alice@example.org, with commas between them"
                 }
+                Kind::Source if Source::parse(&text).is_none() => {
+                    "expected sqlite:, text: or dump: with an absolute path behind it"
+                }
                 Kind::Path if !is_path(&text) => "expected the absolute path of a file",
                 Kind::Command if find(&text).is_none() => "no such command",
                 _ => continue,
@@ -74,6 +78,10 @@ impl Values {
 
     pub(super) fn address(&self, at: usize) -> Option<Aor> {
         address(self.given.get(at)?.as_deref()?, &self.default_domain)
+    }
+
+    pub(super) fn source(&self, at: usize) -> Option<Source> {
+        Source::parse(self.given.get(at)?.as_deref()?)
     }
 
     /// A [`Kind::Flag`]; not given: no.

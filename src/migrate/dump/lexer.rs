@@ -151,7 +151,9 @@ impl<R: BufRead> Lexer<R> {
             b'0'..=b'7' if self.postgres => {
                 let mut value = u32::from(escaped - b'0');
                 for _ in 0..2 {
-                    let Some(digit) = self.bytes.peek()?.filter(|digit| matches!(digit, b'0'..=b'7')) else { break };
+                    let Some(digit) = self.bytes.peek()?.filter(|digit| matches!(digit, b'0'..=b'7')) else {
+                        break;
+                    };
                     self.bytes.next()?;
                     value = value * 8 + u32::from(digit - b'0');
                 }
@@ -193,7 +195,11 @@ impl<R: BufRead> Lexer<R> {
         // What was read last, as long as the end: a text that is cut still ends where it ends.
         let mut last: Vec<u8> = Vec::new();
         while let Some(byte) = self.bytes.next()? {
-            if text.len() < CELL_MAX + end.len() { text.push(byte) } else { cut = true }
+            if text.len() < CELL_MAX + end.len() {
+                text.push(byte)
+            } else {
+                cut = true
+            }
             if last.len() == end.len() {
                 last.remove(0);
             }

@@ -236,7 +236,8 @@ impl<R: BufRead> Dump<'_, R> {
         let first = self.lexer.next()?;
         let (table, mut token) = self.named(first)?;
         let Some(table) = table else { return self.skip_from(&token) };
-        let mut columns = self.created.iter().find(|(known, ..)| *known == table).map(|(_, names, _)| names.clone());
+        let mut columns =
+            self.created.iter().find(|(known, ..)| *known == table).map(|(_, names, _)| names.clone());
         if token == Token::Mark(b'(') {
             let Some(listed) = self.column_list()? else {
                 self.tell(table, Err(NO_COLUMNS));
@@ -299,7 +300,11 @@ impl<R: BufRead> Dump<'_, R> {
                         Token::Mark(b')') => depth -= 1,
                         _ => {}
                     }
-                    if tokens.len() < VALUE_TOKENS { tokens.push(token) } else { wrong = wrong.or(Some(NOT_A_VALUE)) }
+                    if tokens.len() < VALUE_TOKENS {
+                        tokens.push(token)
+                    } else {
+                        wrong = wrong.or(Some(NOT_A_VALUE))
+                    }
                 }
             }
         }
@@ -346,12 +351,7 @@ impl<R: BufRead> Dump<'_, R> {
         Ok(())
     }
 
-    fn row(
-        &self,
-        table: Table,
-        columns: Option<&Columns>,
-        mut cells: Cells,
-    ) -> Result<Row, Why> {
+    fn row(&self, table: Table, columns: Option<&Columns>, mut cells: Cells) -> Result<Row, Why> {
         let usual = columns.cloned().or_else(|| table.usual_columns(cells.len()));
         let columns = usual.ok_or(NO_COLUMNS)?;
         if cells.len() != columns.len() {
@@ -382,7 +382,16 @@ fn spelled(token: &Token) -> Option<Box<str>> {
 /// The name of a column, which a line of CREATE TABLE begins with; `None` for a constraint or an index.
 fn column(first: &Token) -> Option<Box<str>> {
     const OTHERS: [&str; 10] = [
-        "PRIMARY", "UNIQUE", "KEY", "INDEX", "CONSTRAINT", "CHECK", "FOREIGN", "FULLTEXT", "SPATIAL", "EXCLUDE",
+        "PRIMARY",
+        "UNIQUE",
+        "KEY",
+        "INDEX",
+        "CONSTRAINT",
+        "CHECK",
+        "FOREIGN",
+        "FULLTEXT",
+        "SPATIAL",
+        "EXCLUDE",
     ];
     if OTHERS.iter().any(|word| is(first, word)) { None } else { spelled(first) }
 }
@@ -397,7 +406,8 @@ fn value(mut tokens: Vec<Token>) -> Result<Option<Vec<u8>>, Why> {
         tokens.truncate(cast);
     }
     // The character set of what follows: _binary 'x'.
-    if matches!(tokens.as_slice(), [Token::Word(word), Token::Text(_) | Token::Word(_)] if word.starts_with(b"_")) {
+    if matches!(tokens.as_slice(), [Token::Word(word), Token::Text(_) | Token::Word(_)] if word.starts_with(b"_"))
+    {
         tokens.remove(0);
     }
     let number = |word: &[u8]| word.first().is_some_and(u8::is_ascii_digit);
