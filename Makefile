@@ -26,6 +26,6 @@ bench:
 deny:
 	$(CARGO) deny check
 
-# The phones and tools that the tests talk to (sipp, baresip, linphonec, strace, xmllint, kamailio).
+# The phones and tools that the tests talk to (sipp, baresip, linphonec, strace, xmllint, kamailio, opensips-cli).
 peers:
 	tools/test-peers.sh

@@ -1,6 +1,7 @@
 //! The whole: builds everything, starts, reloads, drains. Locks the data directory, so that two daemons never
 //! write one store.
 
+mod doors;
 mod imports;
 mod life;
 mod listen;
@@ -19,12 +20,12 @@ use nix::fcntl::{Flock, FlockArg};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
+use self::doors::Doors;
 use self::life::{ctime, stop, upkeep, wait_for_stop};
 use self::listen::{bind, descriptors, finder, our_side, raise_descriptor_limit};
 use crate::chat::ids::Ids;
 use crate::chat::shard::{Event, Input, Now, Settings, Shard};
 use crate::config::{Config, ConfigError, Level, LogFormat};
-use crate::edge::control::{ControlSocket, Gate, HttpDoor, HttpLimits, HttpServing, SocketLimits};
 use crate::edge::driver::{Driver, Gauges, House, Inbox, Mail, NewRequest, Served, StreamsToShards};
 use crate::edge::notifier::{Hears, Notifier};
 use crate::edge::tasks::Serving;
@@ -220,8 +221,10 @@ impl House for Rooms {
     }
 
     fn positions(&self, moved: Vec<(AccountId, DeviceKey, Seq)>) {
-        self.presence.taken(&moved);
+        // Whoever is told that something was taken asks the store what.
+        let watched = self.presence.watched(&moved);
         self.store.positions(moved);
+        self.presence.taken(watched);
     }
 }
 
@@ -486,8 +489,7 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         reread,
         set_level,
     });
-    let control = control_socket(&config, &server)?;
-    let http = http_door(&config, &server)?;
+    let doors = Doors::open(&config, &server)?;
     let upkeep = tokio::spawn(upkeep(server.clone(), clock));
     greet(&server, &config);
     // Without systemd there is nobody to tell.
@@ -500,8 +502,7 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     accepting.abort_all();
     upkeep.abort();
-    control.abort();
-    drop(http);
+    doors.close().await;
     stop(threads, &inboxes, store).await;
     Ok(())
 }
@@ -620,31 +621,6 @@ fn copies(sockets: &[Option<std::net::UdpSocket>]) -> Result<Vec<Option<std::net
         socket.as_ref().map(std::net::UdpSocket::try_clone).transpose().map_err(internal("sockets"))
     };
     sockets.iter().map(copy).collect()
-}
-
-fn control_socket(config: &Config, server: &Arc<Server>) -> Result<tokio::task::JoinHandle<()>, Fault> {
-    let path = config.control_socket();
-    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
-        std::fs::create_dir_all(dir).map_err(internal("run directory"))?;
-    }
-    let socket = ControlSocket::bind(&path).map_err(|error| {
-        Fault::Internal(format!("cannot open the control socket {}: {error}", path.display()))
-    })?;
-    let server = server.clone();
-    Ok(tokio::spawn(socket.serve(server, SocketLimits::default(), std::future::pending())))
-}
-
-/// The HTTP door, if there is to be one.
-fn http_door(config: &Config, server: &Arc<Server>) -> Result<Option<HttpServing>, Fault> {
-    let Some(address) = config.control.http else { return Ok(None) };
-    let token = config.http_token().map_err(Fault::Internal)?;
-    let names = config.domains.iter().chain(config.aliases.keys()).cloned();
-    let failed = |error| {
-        Fault::Internal(format!("cannot listen on control.http, {address}: {error} (\"\" there: no HTTP)"))
-    };
-    let door = HttpDoor::bind(address, Gate::new(token.as_deref(), names)).map_err(failed)?;
-    info!(address = %door.address().map_err(failed)?, token = token.is_some(), "HTTP");
-    door.start(server.clone(), HttpLimits::default()).map(Some).map_err(failed)
 }
 
 /// The first thing a newcomer sees: where we listen and how to try it.

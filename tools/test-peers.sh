@@ -16,7 +16,22 @@ missing_packages() {
     for peer in $peers; do
         command -v "${peer%%:*}" >/dev/null 2>&1 || printf '%s ' "${peer##*:}"
     done
+    ls /usr/lib/*/kamailio/modules/db_sqlite.so >/dev/null 2>&1 || printf 'kamailio-sqlite-modules '
 }
+
+# opensips-cli is on PyPI alone. Where it cannot be had from there, the test with it skips itself.
+python_peers=${CARGO_TARGET_DIR:-$(dirname "$0")/../target}/peers
+
+opensips_cli() {
+    command -v opensips-cli >/dev/null 2>&1 && return
+    [ -x "$python_peers/bin/opensips-cli" ] && return
+    if [ "${1:-}" != --check ] && python3 -m venv "$python_peers" >/dev/null 2>&1 &&
+        "$python_peers/bin/pip" install --quiet --disable-pip-version-check opensipscli==0.4.1 >/dev/null 2>&1; then
+        return
+    fi
+    echo "test-peers: no opensips-cli (pip install opensipscli): the tests with it will be skipped" >&2
+}
+opensips_cli "${1:-}"
 
 missing=$(missing_packages)
 [ -z "$missing" ] && exit 0

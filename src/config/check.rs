@@ -171,6 +171,13 @@ pub(super) fn problems(c: &Config) -> Vec<(&'static str, String)> {
         let fits = path.is_none_or(|p| p.as_os_str().len() <= 107);
         need(fits, key, "expected a path of at most 107 bytes together with run_dir".into());
     }
+    let socket = c.control_socket();
+    let named = [("control.datagram", c.control_datagram()), ("control.fifo", c.control_fifo())];
+    for (key, path) in &named {
+        need(path.as_ref() != Some(&socket), key, "expected another file than control.socket".into());
+    }
+    let differ = named[0].1.is_none() || named[0].1 != named[1].1;
+    need(differ, "control.fifo", "expected another file than control.datagram".into());
     let door = c.control.http.filter(|address| !address.ip().is_loopback());
     if let Some(http) = door.filter(|_| c.http_token_file().is_none()) {
         let what =

@@ -66,6 +66,8 @@ impl Row {
 pub struct RoomRow {
     pub address: Aor,
     pub private: bool,
+    /// In the order of making.
+    pub id: i64,
 }
 
 impl RoomRow {
@@ -79,7 +81,8 @@ impl RoomRow {
         if flag & ROOM_DELETED != 0 {
             return Err(DELETED);
         }
-        Ok(RoomRow { address, private: flag & i64::from(room_flag::PRIVATE) != 0 })
+        let private = flag & i64::from(room_flag::PRIVATE) != 0;
+        Ok(RoomRow { address, private, id: row.number("id")? })
     }
 }
 
@@ -116,6 +119,8 @@ impl MemberRow {
 pub struct LetterRow {
     pub recipient: Aor,
     pub author: Aor,
+    /// In the order of storing.
+    pub id: i64,
     /// When it was said, in seconds since 1970.
     pub at: i64,
     /// When it stops waiting; 0: not said.
@@ -156,7 +161,8 @@ impl LetterRow {
         }
         let mut key = Origin::default();
         key.copy_from_slice(&hasher.finalize()[..16]);
-        Ok(LetterRow { recipient, author, at, expires, due, content_type, headers, private, body, key })
+        let id = row.number("id")?;
+        Ok(LetterRow { recipient, author, id, at, expires, due, content_type, headers, private, body, key })
     }
 }
 

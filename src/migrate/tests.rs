@@ -260,7 +260,7 @@ fn aor(text: &str) -> Aor {
 #[test]
 fn rooms_and_members_of_every_generation_are_understood() {
     let room = |cells: &[(&str, &str)]| RoomRow::read(&row(cells), "home.org");
-    let team = |private| Ok(RoomRow { address: aor("team@ex.org"), private });
+    let team = |private| Ok(RoomRow { address: aor("team@ex.org"), private, id: 0 });
     assert_eq!(room(&[("flag", "1"), ("domain", "ex.org"), ("name", "team")]), team(true));
     assert_eq!(room(&[("name", "team"), ("domain", "ex.org"), ("flag", "0"), ("more", "x")]), team(false));
     assert_eq!(room(&[("name", "team"), ("domain", "ex.org")]), team(false));

@@ -35,11 +35,12 @@ pub const ACTIVITIES: &[(&str, State)] = &[
     ("permanent-absence", State::ExtendedAway),
 ];
 
-/// The words that say a state to every watcher. Somebody who looks for `away` alone has to find it too.
+/// The words that say a state to every watcher. Somebody who looks for `away` alone has to find it too, and Linphone,
+/// which shows the last one, is not to say that somebody has moved.
 pub fn words(state: State) -> &'static [&'static str] {
     match state {
         State::Offline | State::Online => &[],
-        State::ExtendedAway => &["away", "permanent-absence"],
+        State::ExtendedAway => &["permanent-absence", "away"],
         State::Away => &["away"],
         State::OnThePhone => &["on-the-phone"],
         State::Busy => &["busy"],

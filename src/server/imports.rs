@@ -1,7 +1,7 @@
 //! Opens what another server left behind, and brings its rows to the import.
 //!
 //! Prevents that a long file keeps the daemon from its work: it is read on a thread of its own, and no more of it is in
-//! memory than is being taken over; of rooms and members all, since they belong together. Never writes into it.
+//! memory than belongs together: all rooms and members, and as many messages as can be put in order. Never writes into it.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -22,10 +22,12 @@ use crate::refusal::Fault;
 use crate::service::import::Import;
 use crate::store::read_sqlite;
 
-/// Rows that go together: one commit.
+/// Rows that are handed over together.
 const CHUNK: usize = 256;
 /// Chunks that wait.
 const CHUNKS: usize = 4;
+/// Bytes of messages that are put in order in memory; a longer file is in order within its parts.
+const SORTED_BYTES: usize = 64 * 1024 * 1024;
 /// Bytes that are read at once.
 const BUFFER: usize = 256 * 1024;
 
@@ -142,7 +144,7 @@ async fn run(
     let (home, named) = (import.home().to_owned(), source.to_string());
     let reader = tokio::task::spawn_blocking(move || read(&source, what.tables(), &home, &sender));
     let mut report = Report::default();
-    let (mut rooms, mut members) = (Vec::new(), Vec::new());
+    let (mut rooms, mut members, mut letters, mut bytes) = (Vec::new(), Vec::new(), Vec::new(), 0);
     while let Some(mut chunk) = chunks.recv().await {
         for (table, count) in Table::ALL.into_iter().zip(chunk.read).filter(|(_, count)| *count > 0) {
             report.count(table, Outcome::Read, count);
@@ -152,13 +154,17 @@ async fn run(
         }
         rooms.append(&mut chunk.rooms);
         members.append(&mut chunk.members);
-        if !chunk.letters.is_empty() {
-            import.letters(chunk.letters, dry, &mut report).await?;
+        bytes += chunk.letters.iter().map(|row| row.body.len() + size_of::<LetterRow>()).sum::<usize>();
+        letters.append(&mut chunk.letters);
+        if bytes > SORTED_BYTES {
+            bytes = 0;
+            import.letters(std::mem::take(&mut letters), dry, &mut report).await?;
         }
         if !chunk.subscribers.is_empty() {
             import.subscribers(chunk.subscribers, realm.as_deref(), dry, &mut report).await?;
         }
     }
+    import.letters(letters, dry, &mut report).await?;
     let ended = reader.await.map_err(|error| Fault::Internal(error.to_string()))?;
     let (seen, full) = ended.map_err(|error| Denied::Refused(format!("{named}: {error}")))?;
     if seen.is_empty() {

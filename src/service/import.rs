@@ -24,6 +24,8 @@ use crate::types::{
 
 /// Rooms that are on their way to the disk at once: they share its waits.
 const AT_ONCE: usize = 64;
+/// Messages of one commit.
+const CHUNK: usize = 256;
 /// Changes of one commit.
 const CHANGES_MAX: usize = 5000;
 /// A room that changes while it is filled is looked at again so often.
@@ -87,13 +89,16 @@ impl Import {
     /// Makes rooms and members. With `dry` it only says what it would make.
     pub async fn imc(
         self: &Arc<Import>,
-        rooms: Vec<RoomRow>,
+        mut rooms: Vec<RoomRow>,
         mut members: Vec<MemberRow>,
         dry: bool,
         report: &mut Report,
     ) -> Result<(), Fault> {
         let mut filled: Vec<Filled> = Vec::new();
         let mut places: HashMap<Aor, usize> = HashMap::new();
+        // Ids rise in the order of making and joining; db_text writes them the other way round.
+        rooms.sort_by_key(|row| row.id);
+        members.sort_by_key(|row| row.id);
         for row in rooms {
             let no = |report: &mut Report, outcome, why| {
                 report.note(Table::Rooms, outcome, why, row.address.as_str())
@@ -128,8 +133,6 @@ impl Import {
             places.insert(address.clone(), filled.len());
             filled.push(Filled { address, private, members: Vec::new() });
         }
-        // Ids rise in the order of joining; a file need not keep it.
-        members.sort_by_key(|row| row.id);
         for row in members {
             let no = |report: &mut Report, why| {
                 report.note(Table::Members, Outcome::Skipped, why, &format!("{} in {}", row.who, row.room));
@@ -296,8 +299,23 @@ fn settled<T>(ended: Result<Result<T, Fault>, tokio::task::JoinError>) -> Result
 // ── messages that wait ───────────────────────────────────────────────────────────────────────────────────────
 
 impl Import {
-    /// Puts messages into the mailboxes of their recipients, and reminders beside the log.
-    pub async fn letters(&self, rows: Vec<LetterRow>, dry: bool, report: &mut Report) -> Result<(), Fault> {
+    /// Puts messages into the mailboxes of their recipients, in the order in which they were stored, and reminders
+    /// beside the log.
+    pub async fn letters(
+        &self,
+        mut rows: Vec<LetterRow>,
+        dry: bool,
+        report: &mut Report,
+    ) -> Result<(), Fault> {
+        rows.sort_by_key(|row| (row.at, row.id));
+        let mut rows = rows.into_iter().peekable();
+        while rows.peek().is_some() {
+            self.some_letters(rows.by_ref().take(CHUNK).collect(), dry, report).await?;
+        }
+        Ok(())
+    }
+
+    async fn some_letters(&self, rows: Vec<LetterRow>, dry: bool, report: &mut Report) -> Result<(), Fault> {
         let mut letters = Vec::with_capacity(rows.len());
         for row in rows {
             let example = format!("to {} from {}", row.recipient, row.author);

@@ -5,6 +5,7 @@
 //! Never shows a text: who manages a server need not read its people's letters.
 
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -24,11 +25,16 @@ const HOPS: u8 = 70;
 /// A room that changes while a letter to it is judged is judged again so often.
 const JUDGEMENTS: usize = 64;
 
+/// How long a text counts as being offered to the devices that are there.
+pub const OFFERED: Duration = super::relay::PATIENCE;
+
 /// How full a mailbox is, as a message summary says it (RFC 3842 §3.5, `Text-Message: new/old`).
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Waiting {
     /// Texts that no device has taken.
     pub new: u64,
+    /// Those of them that came within [`OFFERED`]: a device may be taking them.
+    pub offered: u64,
     /// Texts that a device has taken and that can still be read again; at most 9999.
     pub old: u64,
 }
@@ -64,8 +70,11 @@ impl Offline {
     pub fn waiting(&self, who: &Aor) -> Result<Waiting, Fault> {
         let Some(account) = self.store.account(who)? else { return Ok(Waiting::default()) };
         let (span, furthest) = mailbox(&self.store, &account)?;
-        let new = self.store.count_after(&span, furthest, self.now())?;
-        Ok(Waiting { new, old: self.store.count_taken(account.mailbox, furthest, OLD_MAX)? })
+        let now = self.now();
+        let new = self.store.count_after(&span, furthest, now)?;
+        let since = now - OFFERED.as_millis() as UnixMs;
+        let offered = self.store.count_young(&span, furthest, since, now)?.min(new);
+        Ok(Waiting { new, offered, old: self.store.count_taken(account.mailbox, furthest, OLD_MAX)? })
     }
 
     /// Direct messages that wait for an account, oldest first.

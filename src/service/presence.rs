@@ -14,7 +14,7 @@ use tracing::{error, warn};
 
 use super::focus::Focus;
 use super::identity::Speaker;
-use super::offline::Offline;
+use super::offline::{OFFERED, Offline};
 use super::registrar::Registrar;
 use super::roster::{Roster, Watched};
 use crate::chat::ids::Ids;
@@ -398,7 +398,7 @@ impl Presence {
         }
     }
 
-    fn find(&self, source: &Source) -> Result<Told, Fault> {
+    fn find(self: &Arc<Self>, source: &Source) -> Result<Told, Fault> {
         Ok(match source {
             Source::Person(who) => Told::Person(who.clone(), self.person(who)?),
             Source::Room(address) => {
@@ -419,10 +419,23 @@ impl Presence {
                     self.mailboxes.insert(account.id, who.clone());
                 }
                 let waiting = self.offline.waiting(who)?;
-                Told::Mail(who.clone(), (waiting.new, waiting.old))
+                if waiting.offered > 0 {
+                    self.look_again(who);
+                }
+                // A lamp that is lit for every message says nothing.
+                Told::Mail(who.clone(), (waiting.new - waiting.offered, waiting.old))
             }
             Source::List(address) => Told::List(address.clone(), self.kept(address)?),
         })
+    }
+
+    /// What is offered to somebody's devices now waits then, unless one has taken it.
+    fn look_again(self: &Arc<Self>, who: &Aor) {
+        let (presence, who) = (self.clone(), who.clone());
+        self.runtime.spawn(async move {
+            tokio::time::sleep(OFFERED).await;
+            (presence.tell)(Input::Moved(Source::Mail(who)));
+        });
     }
 
     fn person(&self, who: &Aor) -> Result<Person, Fault> {
@@ -546,12 +559,15 @@ impl Presence {
         }
     }
 
-    /// Devices have taken something.
-    pub fn taken(&self, moved: &[(AccountId, DeviceKey, Seq)]) {
-        for (account, ..) in moved {
-            if let Some(who) = self.mailboxes.get(account) {
-                (self.tell)(Input::Moved(Source::Mail(who.clone())));
-            }
+    /// Whose lamps have to do with these devices.
+    pub fn watched(&self, moved: &[(AccountId, DeviceKey, Seq)]) -> Vec<Aor> {
+        moved.iter().filter_map(|(account, ..)| Some(self.mailboxes.get(account)?.clone())).collect()
+    }
+
+    /// Devices of these have taken something, and the store knows it.
+    pub fn taken(&self, watched: Vec<Aor>) {
+        for who in watched {
+            (self.tell)(Input::Moved(Source::Mail(who)));
         }
     }
 

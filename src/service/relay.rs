@@ -25,7 +25,7 @@ use crate::store::{Account, Store};
 use crate::types::{Accepted, Answer, Aor, Commit, Committed, EntryKind, NewEntry, Place, ROUTE_DEVICE, Seq};
 
 /// How long the sender's transaction waits for a device before it is told that the message is stored …
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// … and before it is told that nobody takes it, where nothing is stored.
 const PATIENCE_UNSTORED: Duration = Duration::from_secs(30);
 

@@ -363,6 +363,26 @@ impl Store {
         })
     }
 
+    /// Those of [`Store::count_after`] that came after `since`, and not after `now`: clocks are set back.
+    pub fn count_young(&self, span: &Span, after: Seq, since: UnixMs, now: UnixMs) -> Result<u64, Fault> {
+        self.0.shared.readers.ask(|conn| {
+            conn.prepare_cached(
+                "SELECT count(*) FROM log WHERE conversation = ?1 AND seq BETWEEN ?2 AND ?3
+                    AND kind IN (1, 3) AND expires > ?5 AND at > ?4 AND at <= ?5",
+            )?
+            .query_row(
+                [
+                    span.conversation.0,
+                    span.since.0.max(after.0 + 1),
+                    span.until.map_or(i64::MAX, |until| until.0),
+                    since,
+                    now,
+                ],
+                |row| Ok(row.get::<_, i64>(0)?.max(0) as u64),
+            )
+        })
+    }
+
     /// The seq of the n-th newest message (post or direct one) in the span, from 1; `None`: there are fewer.
     pub fn nth_newest(&self, span: &Span, n: u32) -> Result<Option<Seq>, Fault> {
         let Some(offset) = n.checked_sub(1) else { return Ok(None) };

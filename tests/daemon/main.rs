@@ -17,6 +17,7 @@ mod departures;
 mod devices;
 mod direct;
 mod faults;
+mod fifo;
 mod flows;
 mod fsync;
 mod fuzz;

@@ -403,6 +403,22 @@ fn k05_the_lamp_shows_what_waits() {
 }
 
 #[test]
+fn k05_what_is_taken_at_once_lights_no_lamp() {
+    let daemon = open_house();
+    let (alice, bob) = (daemon.udp("alice"), daemon.udp("bob"));
+    let watch = bob.watches("message-summary", "bob");
+    watch.hears("nothing waits", |said| said.text().contains("Text-Message: 0/0"));
+    for text in ["one", "two"] {
+        alice.expect(200, "bob", text);
+        bob.hears(text);
+    }
+    watch.hears("both were taken", |said| said.text().contains("Text-Message: 0/2"));
+    for told in watch.told() {
+        assert!(told.text().contains("Messages-Waiting: no"), "{}", told.text());
+    }
+}
+
+#[test]
 fn phones_that_never_ask_are_told_what_waits_if_the_house_wants_it() {
     let daemon =
         Setup::new().set("presence.unsolicited_summary", "true").set("presence.throttle", "false").start();

@@ -309,3 +309,28 @@ fn p13_a_locked_database_stops_no_watcher_and_what_was_published_is_kept_later()
     daemon.restart();
     assert_eq!(alice.publishes(Some(&tag), 600, "").status(), 200);
 }
+
+#[test]
+fn s20_a_decision_made_while_a_subscription_is_on_its_way_is_not_lost() {
+    let daemon = open_house();
+    let (alice, bob) = (daemon.udp("alice"), daemon.udp("bob"));
+    says(&alice, "<rpid:busy/>");
+    for round in 0..20 {
+        let (command, truth) = match round % 2 {
+            0 => ("#block bob", "<basic>closed</basic>"),
+            _ => ("#unblock bob", "<rpid:busy/>"),
+        };
+        let (watch, list) = thread::scope(|scope| {
+            let deciding = scope.spawn(|| alice.expect(202, MANAGER, command));
+            let watches = (bob.watches(PRESENCE, "alice"), bob.watches_by(list_of(&bob, &["alice"])));
+            deciding.join().unwrap();
+            watches
+        });
+        for watch in [watch, list] {
+            let heard = watch.told().len();
+            assert_eq!(watch.again(0).status(), 200);
+            let last = watch.hears_after(heard, "the end", |said| state(said) == "terminated;reason=timeout");
+            assert!(last.text().contains(truth), "round {round}, {command}: {}", last.text());
+        }
+    }
+}

@@ -7,6 +7,7 @@ mod deeds;
 mod frame;
 mod http;
 mod imports;
+mod mi;
 mod ordered;
 pub mod peers;
 mod perform;
@@ -23,6 +24,7 @@ pub use deeds::{
 };
 pub use http::{Gate, HttpDoor, HttpLimits, HttpServing};
 pub use imports::{ImportInfo, Imports};
+pub use mi::{MiDoors, MiServing};
 pub use rooms::{MemberInfo, RoomInfo, Rooms, SaidInfo};
 pub use rosters::{AvatarInfo, BuddyInfo, PairInfo, PresenceInfo, Rosters};
 pub use socket::{ControlSocket, SocketLimits};

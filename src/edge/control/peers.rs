@@ -148,8 +148,8 @@ fn wrong(peer: Peer, what: Cow<'static, str>) -> RpcError {
     }
 }
 
-const COUNT: Cow<'static, str> = Cow::Borrowed("Too few or too many parameters");
-const NAMES: Cow<'static, str> = Cow::Borrowed("Named parameters do not match");
+pub(super) const COUNT: Cow<'static, str> = Cow::Borrowed("Too few or too many parameters");
+pub(super) const NAMES: Cow<'static, str> = Cow::Borrowed("Named parameters do not match");
 
 fn no_method(peer: Peer) -> RpcError {
     match peer {
@@ -165,8 +165,8 @@ pub(super) fn read(peer: Peer, method: &str, params: Params) -> Result<Ask, RpcE
     let many = known.shape == Shape::Statistics;
     let mut words = Vec::new();
     for (name, value) in params {
-        // Kamailio's clients may call a parameter as they like.
-        if peer != Peer::Kamailio && name.is_some_and(|name| name != known.param) {
+        // Only OpenSIPS 3 looks at what a parameter is called.
+        if peer == Peer::OpenSips && name.is_some_and(|name| name != known.param) {
             return Err(wrong(peer, NAMES));
         }
         match value {
@@ -480,6 +480,11 @@ pub(super) async fn result<M: Management>(
 ) -> Result<Json, RpcError> {
     let ask = read(peer, method, params)?;
     Ok(shaped(peer, tell(management, right, peer, ask).await?))
+}
+
+/// What is said instead of an answer that its door cannot carry.
+pub(super) fn too_long(peer: Peer, id: Option<Value>) -> Vec<u8> {
+    failed(peer, id, error(500, "Reply too long"))
 }
 
 /// An error as `peer` tells it.

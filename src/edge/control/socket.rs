@@ -7,11 +7,11 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixStream as StdStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::sys::stat::{Mode, fchmod};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
@@ -42,33 +42,55 @@ impl Default for SocketLimits {
 /// How long running commands may take to end after [`ControlSocket::serve`] was told to stop.
 const DRAIN: Duration = Duration::from_secs(2);
 
+/// The file of a bound socket. It goes when this does.
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    /// Device and inode: the file is removed only if it is still this one.
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    /// Binds with mode 0660. A file left by a dead daemon is replaced;
+    /// `AddrInUse` if somebody listens, `AlreadyExists` if something else than a socket is there.
+    pub fn bind(path: &Path, kind: Type) -> io::Result<(SocketFile, Socket)> {
+        clear_the_way(path, kind)?;
+        let socket = Socket::new(Domain::UNIX, kind.nonblocking().cloexec(), None)?;
+        // The file is made with the mode of the socket, less the umask: at no time may others open it.
+        fchmod(&socket, Mode::from_bits_truncate(0o660))?;
+        socket.bind(&SockAddr::unix(path)?)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
+        let meta = fs::symlink_metadata(path)?;
+        Ok((SocketFile { path: path.to_path_buf(), identity: (meta.dev(), meta.ino()) }, socket))
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let ours = fs::symlink_metadata(&self.path).is_ok_and(|m| (m.dev(), m.ino()) == self.identity);
+        if ours {
+            // Nothing is lost if it stays: the next start replaces it.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
 /// The bound socket. Its file goes when it does.
 #[derive(Debug)]
 pub struct ControlSocket {
     listener: UnixListener,
-    path: PathBuf,
-    /// Device and inode: the file is removed only if it is still this one.
-    identity: (u64, u64),
+    _file: SocketFile,
 }
 
 impl ControlSocket {
     /// Binds with mode 0660. A file left by a dead daemon is replaced; `AddrInUse` if somebody listens,
     /// `AlreadyExists` if something else than a socket is there. Needs a tokio runtime.
     pub fn bind(path: &Path) -> io::Result<ControlSocket> {
-        clear_the_way(path)?;
-        let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
-        socket.bind(&SockAddr::unix(path)?)?;
+        let (file, socket) = SocketFile::bind(path, Type::STREAM)?;
         // Nobody can connect before listen(): so nobody slips in before the mode is right.
-        fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
         socket.listen(64)?;
-        let meta = fs::symlink_metadata(path)?;
-        Ok(ControlSocket {
-            listener: UnixListener::from_std(std::os::unix::net::UnixListener::from(
-                std::os::fd::OwnedFd::from(socket),
-            ))?,
-            path: path.to_path_buf(),
-            identity: (meta.dev(), meta.ino()),
-        })
+        let listener = std::os::unix::net::UnixListener::from(std::os::fd::OwnedFd::from(socket));
+        Ok(ControlSocket { listener: UnixListener::from_std(listener)?, _file: file })
     }
 
     /// Serves until `stop` is ready, then lets running commands end.
@@ -116,17 +138,7 @@ impl ControlSocket {
     }
 }
 
-impl Drop for ControlSocket {
-    fn drop(&mut self) {
-        let ours = fs::symlink_metadata(&self.path).is_ok_and(|m| (m.dev(), m.ino()) == self.identity);
-        if ours {
-            // Nothing is lost if it stays: the next start replaces it.
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-fn clear_the_way(path: &Path) -> io::Result<()> {
+fn clear_the_way(path: &Path, kind: Type) -> io::Result<()> {
     let meta = match fs::symlink_metadata(path) {
         Ok(meta) => meta,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -136,8 +148,8 @@ fn clear_the_way(path: &Path) -> io::Result<()> {
     if !meta.file_type().is_socket() {
         return told(io::ErrorKind::AlreadyExists, "is there already and is not a socket");
     }
-    match StdStream::connect(path) {
-        Ok(_) => told(io::ErrorKind::AddrInUse, "another daemon listens there"),
+    match Socket::new(Domain::UNIX, kind.cloexec(), None)?.connect(&SockAddr::unix(path)?) {
+        Ok(()) => told(io::ErrorKind::AddrInUse, "another daemon listens there"),
         Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
         Err(e) => told(e.kind(), "cannot tell whether a daemon listens there"),
     }

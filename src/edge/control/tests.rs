@@ -1,5 +1,6 @@
 //! The engine and the socket, over a management that keeps its accounts in a list.
 
+mod mi;
 mod peers;
 
 use std::io::{BufRead, BufReader, Read, Write};

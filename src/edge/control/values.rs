@@ -174,6 +174,10 @@ mod tests {
         assert!(check("roster.add", &["bob", "alice", "Al", &"x".repeat(TEXT_MAX + 1)]).is_err());
         assert!(check("presence.set", &["bob", "away", &"x".repeat(TEXT_MAX + 1)]).is_err());
         assert!(check("presence.set", &["bob", "away", "lunch"]).is_ok());
+        assert!(check("import.silo", &["sqlite:/a.db", "yes"]).is_ok());
+        for (url, dry) in [("sqlite:a.db", "yes"), ("/a.db", "yes"), ("sqlite:/a.db", "perhaps")] {
+            assert!(check("import.silo", &[url, dry]).is_err(), "{url} {dry}");
+        }
     }
 
     #[test]

@@ -24,6 +24,11 @@ pub(super) enum Made {
     Wait,
 }
 
+/// Bytes of what a list says of its people in one datagram, which holds less than 65508 in all; the others follow in the
+/// next. And of what surrounds each.
+const LIST_MAX: usize = 40_000;
+const LINE: usize = 300;
+
 /// What an entry that has no state to show has been shown as.
 const SHOWN: u64 = 1;
 
@@ -219,6 +224,7 @@ impl Agent {
         let Target::List(list) = &subscription.target else { return Made::Nothing };
         let (version, kept, watcher) = (subscription.version, list.is_kept, subscription.watcher.clone());
         let (uri, dialect, entries) = (list.uri.clone(), list.dialect, list.entries.clone());
+        let mut room = if subscription.way.is_datagram() { LIST_MAX } else { usize::MAX };
         if kept {
             match self.lists.entry(address.clone()).or_default().want() {
                 Want::Ready => {}
@@ -237,19 +243,34 @@ impl Agent {
         let Some(shown) = shown.into_iter().collect::<Option<Vec<_>>>() else { return Made::Wait };
         let media = Package::Presence.row().media;
         let mut resources = Vec::new();
-        for (listed, (generation, instance)) in std::iter::zip(&entries, &shown) {
-            if full || listed.seen != *generation {
-                resources.push(rlmi::Resource {
-                    uri: &listed.entry.uri,
-                    name: listed.entry.name.as_deref(),
-                    id: "1",
-                    instance: Some(match instance {
-                        Instance::Active(body) => rlmi::Instance::Active(media, body),
-                        Instance::Pending => rlmi::Instance::Pending,
-                        Instance::Terminated(reason) => rlmi::Instance::Terminated(reason.text()),
-                    }),
-                });
+        // What has been seen of each after this.
+        let mut seen: Vec<u64> = entries.iter().map(|listed| listed.seen).collect();
+        let mut more = false;
+        for ((listed, (generation, instance)), seen) in entries
+            .iter()
+            .zip(&shown)
+            .zip(&mut seen)
+            .filter(|((listed, (now, _)), _)| full || listed.seen != *now)
+        {
+            let size = LINE + if let Instance::Active(body) = instance { body.len() } else { 0 };
+            let fits = size <= room;
+            // Whoever says more than any list can hold is shown without it: he does not take it from the others.
+            let never = size > LIST_MAX && !fits;
+            (*seen, more) = (if fits || never { *generation } else { 0 }, more || !(fits || never));
+            room -= if fits { size } else { 0 };
+            if !(fits || never || full) {
+                continue;
             }
+            resources.push(rlmi::Resource {
+                uri: &listed.entry.uri,
+                name: listed.entry.name.as_deref(),
+                id: "1",
+                instance: fits.then_some(match instance {
+                    Instance::Active(body) => rlmi::Instance::Active(media, body),
+                    Instance::Pending => rlmi::Instance::Pending,
+                    Instance::Terminated(reason) => rlmi::Instance::Terminated(reason.text()),
+                }),
+            });
         }
         if resources.is_empty() && !full {
             return Made::Nothing;
@@ -257,9 +278,10 @@ impl Agent {
         let token = tag(self.nonce());
         let mut body = Vec::new();
         let kind = rlmi::document(&uri, version, full, &resources, &token, dialect, &mut body);
-        if let Some(Target::List(list)) = self.slot(slot).map(|subscription| &mut subscription.target) {
-            for (listed, (generation, _)) in std::iter::zip(&mut list.entries, &shown) {
-                listed.seen = *generation;
+        if let Some(subscription) = self.slot(slot) {
+            subscription.more = more;
+            if let Target::List(list) = &mut subscription.target {
+                list.entries.iter_mut().zip(seen).for_each(|(listed, seen)| listed.seen = seen);
             }
         }
         Made::Document((kind.into(), body.into()))

@@ -102,7 +102,7 @@ impl Agent {
             body,
             is_last: subscription.ending.is_some(),
         }));
-        (subscription.owed, subscription.full) = (false, false);
+        (subscription.owed, subscription.full) = (std::mem::take(&mut subscription.more), false);
         subscription.unsaved += 1;
         let is_due = subscription.unsaved >= super::saved::LAG;
         subscription.not_before = now.at + subscription.package.row().pace * pace / 100;
@@ -250,6 +250,12 @@ impl Agent {
             // The phone does not take it over TCP: then as one large datagram, now and later.
             (Dest::Connect(_), Dest::Udp { .. }, _) => {
                 way.stream = None;
+                if !flight.is_last && flight.body.as_ref().is_some_and(|(_, body)| body.len() > LARGEST) {
+                    // No datagram holds it: it is told anew, in parts.
+                    (subscription.flight, subscription.owed, subscription.full) = (None, true, true);
+                    subscription.not_before = now.at;
+                    return self.pump(now, slot, out, events);
+                }
                 flight.over = way.dest;
                 flight.timer = ClientTimer::start(now.at, &timers, false);
             }
@@ -287,6 +293,9 @@ impl Agent {
         }
     }
 }
+
+/// Bytes of a body in a datagram, its head beside it.
+const LARGEST: usize = 64_000;
 
 /// What is left for the head of a NOTIFY in a datagram, in bytes.
 const HEAD: usize = 600;

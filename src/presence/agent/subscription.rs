@@ -24,6 +24,13 @@ pub struct Way {
     pub stream: Option<(SocketAddr, Arc<str>)>,
 }
 
+impl Way {
+    /// It goes in a datagram, whatever its size.
+    pub fn is_datagram(&self) -> bool {
+        matches!(self.dest, Dest::Udp { .. }) && self.stream.is_none()
+    }
+}
+
 /// Somebody on a list, and what its watcher may see of him.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Entry {
@@ -192,6 +199,8 @@ pub struct Subscription {
     pub owed: bool,
     /// It is told in any case, and whole.
     pub full: bool,
+    /// Of a list not everybody had room in the last document.
+    pub more: bool,
     /// Generation of what was told last.
     pub seen: u64,
     pub shown: Shown,
@@ -238,6 +247,7 @@ impl Subscription {
             unsaved: 0,
             owed: true,
             full: true,
+            more: false,
             seen: 0,
             shown: Shown::Nothing,
             hold: now,

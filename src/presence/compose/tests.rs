@@ -122,7 +122,7 @@ fn the_greatest_of_the_devices_is_the_persons_state() {
         (
             vec![device("open", "<rpid:vacation/>", "")],
             State::ExtendedAway,
-            Some("<rpid:away/><rpid:permanent-absence/><rpid:vacation/></rpid:activities>"),
+            Some("<rpid:permanent-absence/><rpid:away/><rpid:vacation/></rpid:activities>"),
         ),
         (
             vec![away(), device("open", "<rpid:on-the-phone/>", "")],

@@ -57,6 +57,11 @@ impl Daemon {
         (Daemon::with("auto", free_port(), "", http.clone()), http)
     }
 
+    /// The FIFO through which it is managed.
+    pub fn fifo(&self) -> std::path::PathBuf {
+        self.dir.path().join("imcd_fifo")
+    }
+
     /// Asks it to stop, as a service manager does, and starts it again on what it had stored.
     pub fn restart(&mut self) {
         self.stop();
@@ -155,7 +160,6 @@ fn launch(dir: &TempDir, port: u16, auth_mode: &str, http: &str) -> Process {
         .env("IMCD_SIP__LISTEN", format!("udp:127.0.0.1:{port},tcp:127.0.0.1:{port}"))
         .env("IMCD_AUTH__MODE", auth_mode)
         .env("IMCD_CONTROL__HTTP", http)
-        .env("IMCD_CONTROL__FIFO", "")
         .env("RUST_BACKTRACE", "1")
         .current_dir(dir.path())
         .stdin(Stdio::null());

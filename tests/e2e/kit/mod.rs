@@ -7,6 +7,7 @@ mod asterisk;
 mod baresip;
 mod daemon;
 mod freeswitch;
+mod imc;
 mod kamailio;
 mod linphone;
 mod opensips;
@@ -17,6 +18,7 @@ pub use asterisk::Asterisk;
 pub use baresip::Baresip;
 pub use daemon::Daemon;
 pub use freeswitch::FreeSwitch;
+pub use imc::{Holds, Imc};
 pub use kamailio::Kamailio;
 pub use linphone::Linphone;
 pub use opensips::OpenSips;
@@ -24,7 +26,7 @@ pub use sipp::Sipp;
 
 use process::Process;
 use std::net::{TcpListener, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
@@ -148,9 +150,11 @@ pub fn there(program: &str) -> bool {
     found
 }
 
-fn find_program(name: &str) -> Option<PathBuf> {
+/// Where a program is: in the search path, or where `tools/test-peers.sh` puts what is not of the distribution.
+pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
+    let ours = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("peers").join("bin");
+    std::env::split_paths(&path).chain([ours]).map(|dir| dir.join(name)).find(|file| file.is_file())
 }
 
 /// Waits until a SIP server answers OPTIONS over UDP.

@@ -85,6 +85,11 @@ async fn counting_and_skipping_know_messages_from_notices() {
     let closed = Span { until: Some(seqs[4]), ..span };
     assert_eq!(store.nth_newest(&closed, 1).unwrap(), Some(seqs[4]));
     assert_eq!(store.count_after(&closed, Seq(0), NOW).unwrap(), 5);
+    // All were said at NOW.
+    let young = |since, now| store.count_young(&span, seqs[3], since, now).unwrap();
+    assert_eq!((young(NOW - 1, NOW), young(NOW - 1, NOW + 1)), (6, 6));
+    assert_eq!((young(NOW, NOW + 1), young(NOW - 2, NOW - 1)), (0, 0));
+    assert_eq!(store.count_young(&closed, Seq(0), NOW - 1, NOW).unwrap(), 5);
 }
 
 #[tokio::test]

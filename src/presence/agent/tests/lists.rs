@@ -229,6 +229,65 @@ fn s27_nobody_has_more_on_his_lists_than_ten_for_each_subscription_that_he_may_h
     world.assert_empty();
 }
 
+/// Two hundred friends, each with 600 bytes to say, one with very much.
+fn crowd(world: &mut World) -> Vec<Entry> {
+    let note = "x".repeat(200);
+    for n in 0..200 {
+        world.says(&format!("p{n}"), "open", &format!("<rpid:other>{note}</rpid:other>"));
+    }
+    world.says("loud", "open", &format!("<rpid:other>{}</rpid:other>", "y".repeat(50_000)));
+    let names = (0..200).map(|n| format!("p{n}")).chain(["loud".to_owned()]);
+    names.map(|name| entry(&name, Standing::Active)).collect()
+}
+
+#[test]
+fn more_people_than_a_datagram_holds_come_in_several() {
+    let mut world = World::with(Settings { max_per_watcher: 100, ..settings() });
+    let entries = crowd(&mut world);
+    list(&mut world, &entries);
+    let sent = world.run(60_000);
+    assert!((3..8).contains(&sent.len()), "{}", sent.len());
+    assert!(sent.iter().all(|one| one.text.len() < 65_000));
+    assert!(sent[0].says("fullState=\"true\"") && sent[0].body().matches("<resource ").count() == 201);
+    for (version, one) in sent.iter().enumerate() {
+        assert!(one.says(&format!("version=\"{version}\"")));
+        assert_eq!(one.says("fullState=\"true\""), version == 0);
+    }
+    for n in 0..200 {
+        let words = format!("entity=\"sip:p{n}@h\"");
+        assert_eq!(sent.iter().filter(|one| one.says(&words)).count(), 1, "{n}");
+    }
+    assert!(world.run(60_000).is_empty());
+    // Who changes meanwhile is told as he is.
+    world.says("p199", "open", "<rpid:busy/>");
+    let next = world.run(6000);
+    assert!(next.len() == 1 && next[0].says("<rpid:busy/>") && !next[0].says("sip:p198@h"));
+}
+
+#[test]
+fn a_list_too_large_for_a_datagram_goes_over_a_stream_and_in_parts_where_there_is_none() {
+    let ways: Ways = Box::new(|flow, _| {
+        Some(Way {
+            dest: Dest::Udp { listener: 0, to: flow.remote },
+            via: "SIP/2.0/UDP us".into(),
+            contact: "<sip:us>".into(),
+            stream: Some(("127.0.0.1:7".parse().unwrap(), Arc::from("SIP/2.0/TCP us"))),
+        })
+    });
+    let mut world = World::with(Settings { ways, max_per_watcher: 100, ..settings() });
+    let entries = crowd(&mut world);
+    list(&mut world, &entries);
+    world.pass(100);
+    let sent = world.sent();
+    assert!(matches!(sent[0].to, Dest::Connect(_)));
+    assert_eq!((sent.len(), sent[0].text.len() > 100_000), (1, true), "{}", sent[0].text.len());
+    world.input(Input::Failed(sent[0].branch));
+    let parts = world.run(60_000);
+    assert!(parts.len() >= 3 && parts.iter().all(|one| one.text.len() < 65_000));
+    assert!(parts[0].says("fullState=\"true\"") && matches!(parts[0].to, Dest::Udp { .. }));
+    assert!(parts.iter().any(|one| one.says("entity=\"sip:p199@h\"")));
+}
+
 #[test]
 fn a_room_on_a_list_is_shown_as_far_as_its_watcher_may_see_it() {
     let mut world = World::new();
