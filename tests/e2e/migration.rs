@@ -16,6 +16,7 @@ fn rooms_members_and_messages_of_a_kamailio_are_here() {
     alice.send(ROOM, "#invite carol");
     dave.send("lounge", "#create lounge");
     alice.send(ROOM, "tea: at \\five?");
+    // It takes one at a time: when it has answered this, the copies of the others are stored.
     alice.send("bob", "just for you");
     theirs.stop();
 
@@ -75,6 +76,8 @@ fn a_kamailio_goes_on_with_our_database() {
     let [mut alice, mut mallory] = ["alice", "mallory"].map(|name| Sipp::switched_off(&theirs, user(name)));
     mallory.send(ROOM, "#join");
     alice.send(ROOM, "there");
+    // It takes one at a time: when it has answered this, the copies are stored.
+    alice.send("bob", "and you?");
     theirs.stop();
     let db = rusqlite::Connection::open(&copy).expect("the copy");
     let all = |sql: &str| -> Vec<String> {

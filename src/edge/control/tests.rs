@@ -410,6 +410,7 @@ fn every_result_has_the_columns_that_the_table_promises() {
         let fitting = |kind| match kind {
             table::Kind::File => "AAEC",
             table::Kind::Path => "/tmp/x",
+            table::Kind::Source => "dump:/x",
             table::Kind::Role => "admin",
             _ => "bob",
         };
