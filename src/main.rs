@@ -2,33 +2,15 @@
 //!
 //! Prevents a start with a configuration other than the one that was checked. Never decides anything else.
 
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
 use imcd::config::Config;
-
-/// Read when `--config` is not given and it exists.
-const DEFAULT_FILE: &str = "/etc/imcd/imcd.toml";
-
-/// Group chat, presence and offline messages for any SIP phone that can send a MESSAGE.
-#[derive(Parser)]
-#[command(name = "imcd", version, after_help = "Environment variables IMCD_TABLE__KEY override single keys.")]
-struct Arguments {
-    /// Configuration file [default: /etc/imcd/imcd.toml if it exists, else built-in defaults]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Check the configuration, tell what is wrong with it, and exit
-    #[arg(long, conflicts_with = "print_config")]
-    check: bool,
-    /// Print the effective configuration and exit
-    #[arg(long)]
-    print_config: bool,
-}
+use imcd::config::arguments::{self, Arguments};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let file = arguments.config.or_else(|| Path::new(DEFAULT_FILE).exists().then(|| DEFAULT_FILE.into()));
+    let file = arguments::file(arguments.config);
     let name = file.as_ref().map_or("built-in defaults".into(), |f| f.display().to_string());
     // What is not Unicode cannot be a value of ours.
     let env =

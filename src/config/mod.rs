@@ -4,6 +4,7 @@
 //! accident. Never reads anything after start but on reload; never guesses what an unknown key might mean.
 //! For people, `etc/imcd.toml` is the manual; a test keeps it equal to the defaults here.
 
+pub mod arguments;
 mod check;
 mod load;
 mod secret;

@@ -89,6 +89,11 @@ pub fn offline(who: &Aor) -> Vec<u8> {
     compose(&nothing).body
 }
 
+/// The state alone, without the document that says it.
+pub fn state(whole: &Whole<'_>) -> State {
+    judge(whole).state
+}
+
 pub fn compose(whole: &Whole<'_>) -> Composed {
     let verdict = judge(whole);
     let mut body = Vec::new();

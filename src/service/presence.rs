@@ -3,6 +3,8 @@
 //! Judges who may watch what and asks the roster; fetches what the agent wants to know. Prevents that a watcher is
 //! accepted without authorisation, and that the agent's thread waits for the disk. Never reads SIP.
 
+mod found;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,18 +12,17 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use tokio::sync::oneshot;
-use tracing::{error, warn};
+use tracing::warn;
 
 use super::focus::Focus;
 use super::identity::Speaker;
-use super::offline::{OFFERED, Offline};
+use super::offline::Offline;
 use super::registrar::Registrar;
 use super::roster::{Roster, Watched};
 use crate::chat::ids::Ids;
 use crate::presence::agent::{
-    Answer, Entry, Event, Input, List, New, No, Person, Refresh, RoomNow, Save, Source, Target, Ticket, Told,
+    Answer, Entry, Event, Input, List, New, No, Refresh, Save, Source, Target, Ticket,
 };
-use crate::presence::conference::{self, Member, Snapshot};
 use crate::presence::lists;
 use crate::presence::package::Package;
 use crate::presence::publication::Put;
@@ -30,18 +31,10 @@ use crate::presence::{Standing, State};
 use crate::refusal::{Fault, Refusal};
 use crate::sip::dialog::{Dialog, DialogId, Update};
 use crate::store::Store;
-use crate::types::{
-    AccountId, Announcement, Aor, ConvId, DeviceKey, EntryKind, Flow, Room, Seq, member_flag,
-};
+use crate::types::{AccountId, Announcement, Aor, ConvId, DeviceKey, EntryKind, Flow, Seq};
 
-/// Names the whole roster as a list: `alice+buddies`; another word names one of its groups.
-const WHOLE: &str = "buddies";
 /// The agent answers at once; longer than this nobody waits (RFC 4320 §4.2).
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A store that failed is asked again after this, then after twice this, up to the second.
-const FIND_AGAIN: Duration = Duration::from_millis(500);
-const FIND_AGAIN_MAX: Duration = Duration::from_secs(30);
 
 /// How the agent is told something. Returns at once.
 pub type Tell = Box<dyn Fn(Input) + Send + Sync>;
@@ -380,119 +373,6 @@ impl Presence {
                 self.runtime.spawn(self.clone().answer(source));
             }
         }
-    }
-
-    /// Tells the agent what it asked for. A store that fails is asked again: no watcher is told that nobody is there
-    /// because a disk was busy.
-    async fn answer(self: Arc<Self>, source: Source) {
-        let mut pause = FIND_AGAIN;
-        loop {
-            let (presence, asked) = (self.clone(), source.clone());
-            let found = self.runtime.spawn_blocking(move || presence.find(&asked)).await;
-            match found.unwrap_or_else(|error| Err(Fault::Internal(error.to_string()))) {
-                Ok(told) => return (self.tell)(Input::Told(told)),
-                Err(fault) => error!(%fault, ?source, "presence waits for what it has to know"),
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(FIND_AGAIN_MAX);
-        }
-    }
-
-    fn find(self: &Arc<Self>, source: &Source) -> Result<Told, Fault> {
-        Ok(match source {
-            Source::Person(who) => Told::Person(who.clone(), self.person(who)?),
-            Source::Room(address) => {
-                let Some(cell) = self.store.room(address)? else {
-                    self.rooms.retain(|_, known| known != address);
-                    return Ok(Told::Room(address.clone(), None));
-                };
-                let read = || cell.read().unwrap_or_else(PoisonError::into_inner);
-                // First, so that no change after what is read is missed.
-                let conversation = read().conversation;
-                self.rooms.insert(conversation, address.clone());
-                let room = read().clone();
-                Told::Room(address.clone(), Some(Arc::new(self.room_now(&room)?)))
-            }
-            Source::Mail(who) => {
-                if let Some(account) = self.store.account(who)? {
-                    self.mails.insert(account.mailbox, who.clone());
-                    self.mailboxes.insert(account.id, who.clone());
-                }
-                let waiting = self.offline.waiting(who)?;
-                if waiting.offered > 0 {
-                    self.look_again(who);
-                }
-                // A lamp that is lit for every message says nothing.
-                Told::Mail(who.clone(), (waiting.new - waiting.offered, waiting.old))
-            }
-            Source::List(address) => Told::List(address.clone(), self.kept(address)?),
-        })
-    }
-
-    /// What is offered to somebody's devices now waits then, unless one has taken it.
-    fn look_again(self: &Arc<Self>, who: &Aor) {
-        let (presence, who) = (self.clone(), who.clone());
-        self.runtime.spawn(async move {
-            tokio::time::sleep(OFFERED).await;
-            (presence.tell)(Input::Moved(Source::Mail(who)));
-        });
-    }
-
-    fn person(&self, who: &Aor) -> Result<Person, Fault> {
-        let own = self.roster.status(who)?;
-        let avatar = self.roster.avatar_sha1(who)?;
-        let account = self.store.account(who)?;
-        let shows_seen = account.as_ref().is_some_and(|account| account.settings.lastseen);
-        let seen = match account.filter(|_| shows_seen) {
-            Some(account) => self.store.view(account.id)?.devices.iter().map(|(_, _, seen)| *seen).max(),
-            None => None,
-        };
-        let manual = own.map(|(state, note)| (state, Box::from(&*note)));
-        Ok(Person { manual, seen, shows_seen, avatar: avatar.map(|sha1| Box::from(&*sha1)) })
-    }
-
-    fn room_now(&self, room: &Room) -> Result<RoomNow, Fault> {
-        let mut members = Vec::new();
-        for member in room.members.iter().filter(|member| member.flags & member_flag::INVITED == 0) {
-            let named = members.len() < conference::USERS_MAX;
-            let account = if named { self.store.account(&member.who)? } else { None };
-            members.push(Member {
-                who: member.who.clone(),
-                name: account.and_then(|account| account.name).map(|name| name.to_string()),
-                role: match member.flags {
-                    flags if flags & member_flag::OWNER != 0 => "owner",
-                    flags if flags & member_flag::ADMIN != 0 => "admin",
-                    _ => "member",
-                },
-                here: self.registrar.is_bound(&member.who),
-                since: None,
-                anonymous: None,
-            });
-        }
-        let title = room.title.as_ref().map(|title| title.to_string());
-        let shown = Snapshot { address: room.address.clone(), title, members };
-        Ok(RoomNow { shown, is_private: room.private })
-    }
-
-    /// A list that is kept here: the owner's buddies, or one group of them.
-    fn kept(&self, address: &Aor) -> Result<Vec<Entry>, Fault> {
-        let Some((owner, group)) = list_of(address) else { return Ok(Vec::new()) };
-        let whole = group.eq_ignore_ascii_case(WHOLE);
-        let mut entries = Vec::new();
-        for buddy in self.roster.buddies(&owner)? {
-            if whole || buddy.groups.iter().any(|known| known.eq_ignore_ascii_case(&group)) {
-                let standing = self.roster.standing_of(&owner, &buddy)?;
-                let who = buddy.contact;
-                entries.push(Entry {
-                    uri: who.uri().into(),
-                    standing,
-                    is_room: self.store.room(&who)?.is_some(),
-                    who: self.ours(&who),
-                    name: buddy.nick.map(Into::into),
-                });
-            }
-        }
-        Ok(entries)
     }
 
     /// Writes what the agent wants kept; blocks. False: it is not written.

@@ -35,7 +35,8 @@ impl Store {
                         for one in list {
                             turn.conn
                                 .prepare_cached(
-                                    "INSERT OR REPLACE INTO publication VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                                    // Replacing would open a journal for each row; no other has its id.
+                                    "INSERT OR IGNORE INTO publication VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
                                 )?
                                 .execute(params![
                                     one.id as i64,

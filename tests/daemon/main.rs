@@ -9,6 +9,7 @@ mod kit;
 
 mod abroad;
 mod archive;
+mod changes;
 mod chat;
 mod circle;
 mod commands;

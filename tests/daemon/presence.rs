@@ -201,7 +201,7 @@ fn s25_a_stop_tells_every_watcher_and_a_start_knows_no_dialog() {
 }
 
 /// Waits until the database says so: it is written behind.
-fn saved(daemon: &Daemon, question: &str, count: i64) {
+pub fn saved(daemon: &Daemon, question: &str, count: i64) {
     let db = rusqlite::Connection::open(daemon.dir().join("imcd.db")).unwrap();
     let begun = std::time::Instant::now();
     loop {

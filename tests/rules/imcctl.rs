@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::thread;
 
+use imcd::edge::control::table::COMMANDS;
 use serde_json::{Value, json};
 
 fn imcctl(dir: &Path, args: &[&str]) -> Command {
@@ -126,20 +127,92 @@ fn without_a_daemon_or_a_command_it_says_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     for (args, told) in [
         (&["rooms", "--socket", "./imcd.sock"][..], "imcctl: no daemon at ./imcd.sock (is imcd running?)"),
-        (&["room"], "imcctl: room needs one of: list, show"),
-        (&["dance"], "imcctl: unknown command dance; imcctl --help lists all"),
-        (&["room", "show"], "imcctl: an argument is missing; usage: imcctl room show ROOM"),
-        (&["room", "show", "a", "b"], "imcctl: too many arguments; usage: imcctl room show ROOM"),
-        (&["rooms", "--password", "x"], "imcctl: room list takes no --password"),
-        (&["rooms", "--dry-run"], "imcctl: room list takes no --dry-run"),
-        (&["rooms", "--realm", "x"], "imcctl: room list takes no --realm"),
+        (&["room"], "Rooms: make, run and destroy them\n\nUsage: imcctl room [OPTIONS] <COMMAND>"),
+        (&["dance"], "imcctl: no command dance; imcctl --help lists all"),
+        (&["rom", "list"], "imcctl: no command rom; did you mean room"),
+        (&["room", "lst"], "imcctl: no command lst; did you mean list"),
+        (&["room", "show"], "imcctl: the following required arguments were not provided:\n  <ROOM>"),
+        (&["room", "show", "a", "b"], "imcctl: unexpected argument 'b' found"),
+        (&["rooms", "--password", "x"], "imcctl: unexpected argument '--password' found"),
+        (&["rooms", "--dry-run"], "imcctl: unexpected argument '--dry-run' found"),
         (&["rooms", "--config", "none.toml"], "imcctl: none.toml: cannot be read"),
-        (&[], "imcctl: no command"),
-        (&["rooms", "--nonsense"], "error: unexpected argument"),
+        (&[], "Manage a running imcd\n\nUsage: imcctl [OPTIONS] <COMMAND>"),
+        (&["rooms", "--nonsense"], "imcctl: unexpected argument '--nonsense' found"),
     ] {
         let (_, err, code) = said(&imcctl(dir.path(), args).output().unwrap());
         assert!(err.starts_with(told), "{args:?}: {err}");
         assert_eq!(code, Some(2), "{args:?}");
+    }
+}
+
+#[test]
+fn help_tells_nouns_verbs_and_arguments_and_is_no_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    for (args, told) in [
+        (
+            &["--help"][..],
+            &["  room        Rooms: make", "  members ROOM          member list", "0 done, 1 refused"][..],
+        ),
+        (&["room", "--help"], &["  create   Make a room;", "  destroy  Destroy a room;"]),
+        (
+            &["help", "room", "create"],
+            &[
+                "room create [OPTIONS] <ROOM> [OWNER] [PRIVATE]",
+                "--owner <OWNER>",
+                "JSON-RPC method: room.create",
+            ],
+        ),
+        (&["room", "destroy", "--help"], &["-y, --yes"]),
+    ] {
+        let (out, err, code) = said(&imcctl(dir.path(), args).output().unwrap());
+        for told in told {
+            assert!(out.contains(told), "{args:?}: {told}: {out}");
+        }
+        assert_eq!((err.as_str(), code), ("", Some(0)), "{args:?}");
+    }
+}
+
+#[test]
+fn options_stand_for_arguments_and_the_peers_names_are_passed_on() {
+    let args = ["room", "create", "team", "--owner", "alice", "--private"];
+    let (request, _) = run(&args, json!({"result": {}}), None);
+    assert_eq!(request["params"], json!({"room": "team", "owner": "alice", "private": "yes"}));
+    let rooms = json!({"ROOMS": [{"URI": "sip:team@example.org"}]});
+    let (request, (out, _, code)) = run(&["imc_list_rooms"], json!({ "result": rooms }), None);
+    assert_eq!((&request["method"], &request["params"]), (&json!("imc_list_rooms"), &json!([])));
+    assert_eq!((serde_json::from_str::<Value>(&out).unwrap(), code), (rooms, Some(0)));
+    let (request, _) = run(&["imc_list_members", "team"], json!({"result": {}}), None);
+    assert_eq!(request["params"], json!(["team"]));
+}
+
+#[test]
+fn what_destroys_goes_ahead_where_nobody_can_be_asked() {
+    for args in [&["room", "destroy", "team"][..], &["room", "destroy", "team", "--yes"]] {
+        let (request, (_, _, code)) = run(args, json!({"result": {"room": "team@example.org"}}), None);
+        assert_eq!((&request["method"], code), (&json!("room.destroy"), Some(0)));
+    }
+}
+
+#[test]
+fn completion_and_manual_tell_what_the_command_line_takes() {
+    let dir = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish"] {
+        let (out, err, code) = said(&imcctl(dir.path(), &["completion", shell]).output().unwrap());
+        assert!(out.contains("destroy") && out.contains("broadcast") && out.contains("owner"), "{shell}");
+        assert!(!out.contains("imc_list_rooms") && !out.contains("room.create"), "{shell}");
+        assert_eq!((err.as_str(), code), ("", Some(0)), "{shell}");
+    }
+    assert_eq!(said(&imcctl(dir.path(), &["completion", "cmd"]).output().unwrap()).2, Some(2));
+    let (out, err, code) = said(&imcctl(dir.path(), &["man", "pages"]).output().unwrap());
+    assert_eq!((out.as_str(), err.as_str(), code), ("pages/imcd.1\npages/imcctl.1\n", "", Some(0)));
+    let page = |name: &str| std::fs::read_to_string(dir.path().join("pages").join(name)).unwrap();
+    let (imcd, imcctl) = (page("imcd.1"), page("imcctl.1"));
+    assert!(imcd.contains("SIGHUP") && imcd.contains("print\\-config"), "{imcd}");
+    for command in COMMANDS.iter().filter(|command| command.name != "help") {
+        let said = format!("imcctl {}", command.name.replace('.', " "));
+        assert!(imcctl.contains(&said), "{said}");
+        let help = command.help[1..].replace('-', "\\-").replace('\'', "\\*(Aq");
+        assert!(imcctl.contains(&help), "{help}");
     }
 }
 

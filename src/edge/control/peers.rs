@@ -103,6 +103,12 @@ const KNOWN: &[Known] = &[
     },
 ];
 
+/// All names of the peers, with the parameter that each takes, if any, and what it does.
+pub fn names() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    let only = |known: &'static Known| known.names.iter().map(|name| (*name, known.param, known.help));
+    KNOWN.iter().flat_map(only).filter(|(name, ..)| knows(name))
+}
+
 /// Whether it is a name that only the peers have.
 pub(super) fn knows(method: &str) -> bool {
     known(method).is_some() && table::find(method).is_none()

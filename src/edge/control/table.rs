@@ -56,6 +56,33 @@ pub enum Kind {
     Output,
 }
 
+impl Kind {
+    /// What it must be, in the words of help.
+    pub fn expects(self) -> &'static str {
+        match self {
+            Kind::Address => "alice, alice@example.org or sip:alice@example.org",
+            Kind::Domain => "a domain such as example.org",
+            Kind::Secret => "a password; left out, it is asked for, or read from standard input",
+            Kind::Command => "the name of a command",
+            Kind::Text => "what is to be said; in quotes if it has spaces",
+            Kind::Statistic => "the name of a statistic, or the start of several",
+            Kind::Word => "one word",
+            Kind::Nick => "a nickname",
+            Kind::Title => "one line; in quotes if it has spaces",
+            Kind::Groups => "names of groups, with commas between them",
+            Kind::Note => "a note; in quotes if it has spaces",
+            Kind::File => "a file, to be read",
+            Kind::Flag => "yes or no",
+            Kind::Role => "owner, admin or member",
+            Kind::Count => "a number from 1 to 1000",
+            Kind::People => "addresses, as many as you like",
+            Kind::Source => "sqlite:FILE, text:DIRECTORY or dump:FILE, on the daemon's machine",
+            Kind::Path => "a file on the daemon's machine",
+            Kind::Output => "a file, to be written",
+        }
+    }
+}
+
 /// One argument.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Arg {
@@ -611,12 +638,20 @@ pub const COMMANDS: &[Command] = &[
     },
 ];
 
+/// What cannot be got back: `imcctl` asks before it does one of these.
+const DESTROYS: &[&str] = &["account.remove", "avatar.remove", "room.destroy", "offline.purge"];
+
 /// The command with this RPC name.
 pub fn find(name: &str) -> Option<&'static Command> {
     COMMANDS.iter().find(|c| c.name == name)
 }
 
 impl Command {
+    /// Whether what it takes away cannot be got back.
+    pub fn destroys(&self) -> bool {
+        DESTROYS.contains(&self.name)
+    }
+
     /// `account add ACCOUNT [PASSWORD]`: how `imcctl` writes it.
     pub fn usage(&self) -> String {
         let mut usage = self.name.replace('.', " ");
@@ -631,6 +666,11 @@ impl Command {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_destroys_is_in_the_table_and_changes_something() {
+        assert!(DESTROYS.iter().all(|name| find(name).is_some_and(|c| c.right == Right::Manage)));
+    }
 
     #[test]
     fn usage_shows_what_may_be_left_out() {

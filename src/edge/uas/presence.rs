@@ -71,7 +71,10 @@ impl Uas {
                 false => Refusal::NO_SUCH_USER.into(),
             });
         }
-        if self.focus.is_no_person(&who).map_err(Answering::from)? {
+        // A tag that holds was given to a person.
+        if message.get(Name::SipIfMatch).is_none()
+            && self.focus.is_no_person(&who).map_err(Answering::from)?
+        {
             return Err(Refusal::NOT_A_PERSON.into());
         }
         if !event(message).is_some_and(|(package, _)| package == Package::Presence) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{Agent, Event, Fresh, Ticket, Want};
 use crate::chat::shard::{Now, Outgoing};
 use crate::presence::State;
-use crate::presence::compose::{Source, Whole, compose};
+use crate::presence::compose::{self, Source, Whole, compose};
 use crate::presence::package::Package;
 use crate::presence::publication::{self, Publication, Put, tag};
 use crate::types::{Aor, UnixMs};
@@ -54,7 +54,8 @@ impl Presentity {
         silent > strange
     }
 
-    fn compose(&self, who: &Aor, counts: bool) -> (State, Vec<u8>) {
+    /// All that is known of him. `counts`: see [`super::Settings::registered_is_online`].
+    fn known<T>(&self, who: &Aor, counts: bool, tell: impl FnOnce(&Whole<'_>) -> T) -> T {
         let counting: Vec<&Publication> = publication::counting(&self.publications).collect();
         let ids: Vec<String> = counting.iter().map(|one| tag(one.id)).collect();
         let sources: Vec<Source<'_>> = std::iter::zip(&ids, &counting)
@@ -62,7 +63,7 @@ impl Presentity {
             .collect();
         let own = self.own.value.as_ref();
         let seen = own.filter(|own| own.shows_seen).and_then(|own| self.gone.or(own.seen));
-        let composed = compose(&Whole {
+        tell(&Whole {
             who,
             sources: &sources,
             registered: counts && self.has_silent_phone(),
@@ -70,8 +71,7 @@ impl Presentity {
             last_seen: seen,
             avatar: own.and_then(|own| own.avatar.as_deref()),
             changed: self.changed_at,
-        });
-        (composed.state, composed.body)
+        })
     }
 }
 
@@ -89,7 +89,7 @@ impl Agent {
         {
             return Some((*generation, body.clone()));
         }
-        let body: Arc<[u8]> = person.compose(who, counts).1.into();
+        let body: Arc<[u8]> = person.known(who, counts, |whole| compose(whole).body).into();
         person.shown = Some((person.generation, body.clone()));
         Some((person.generation, body))
     }
@@ -131,10 +131,10 @@ impl Agent {
         person.changed_at = now.ms.max(person.changed_at + 1);
         person.generation = generation;
         let before = person.state;
-        let known = person.own.value.is_some();
-        let (state, body) = person.compose(who, counts);
+        // Written when somebody is to be told: most changes of a storm are passed over.
+        person.shown = None;
+        let state = person.known(who, counts, compose::state);
         person.state = state;
-        person.shown = known.then(|| (generation, body.into()));
         match (before.is_open(), state.is_open()) {
             (true, false) => person.gone = Some(now.ms),
             (_, true) => person.gone = None,

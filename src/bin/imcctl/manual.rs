@@ -1,0 +1,194 @@
+//! Manual pages and completion scripts, made from the same words as the command line.
+//!
+//! Prevents a manual that tells of options which are not there. Never overwrites anything but the two pages.
+
+use std::io::Write;
+use std::path::Path;
+
+use clap::{ArgAction, CommandFactory};
+use clap_complete::Shell;
+use clap_mangen::Man;
+use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
+use imcd::config::arguments::Arguments;
+
+use super::Failure;
+use super::words::{self, sentence};
+
+/// Name, and text of the sections that follow what clap knows.
+type Section = (&'static str, &'static [(&'static str, &'static str)]);
+
+const IMCD: &[Section] = &[
+    (
+        "FILES",
+        &[
+            ("/etc/imcd/imcd.toml", "The configuration. The file that comes with imcd explains every key."),
+            ("/var/lib/imcd", "The data of a packaged daemon: data_dir in the configuration."),
+            ("/run/imcd/imcd.sock", "The socket of a packaged daemon for imcctl."),
+        ],
+    ),
+    (
+        "SIGNALS",
+        &[
+            ("SIGHUP", "Read the configuration again. What needs a restart is told in the log."),
+            ("SIGTERM, SIGINT", "Stop: what was accepted is on disk, watchers are told."),
+        ],
+    ),
+    (
+        "EXIT STATUS",
+        &[
+            ("0", "Stopped when told to, or the check found nothing."),
+            ("1", "It could not start, or the check found something."),
+        ],
+    ),
+    ("SEE ALSO", &[("imcctl(1)", "Management from the command line.")]),
+];
+
+const IMCCTL: &[Section] = &[
+    ("ENVIRONMENT", &[("IMCD_SOCKET", "The daemon's socket, where --socket is not given.")]),
+    ("EXIT STATUS", &[("0", "Done."), ("1", "Refused, or not found."), ("2", "Wrong usage, or no daemon.")]),
+    (
+        "EXAMPLES",
+        &[
+            ("imcctl account add alice", "Make an account; the password is asked for."),
+            ("imcctl room create team --owner alice --private", "Make a room that one has to be invited to."),
+            ("imcctl members team", "Who belongs to it."),
+            ("imcctl stats --watch", "The counters, and what they gain in a second."),
+            ("imcctl --json rooms", "The rooms, for a script."),
+        ],
+    ),
+    ("SEE ALSO", &[("imcd(1)", "The daemon.")]),
+];
+
+/// The script that completes imcctl's words.
+pub fn completion(shell: Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut words::command(false), "imcctl", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
+}
+
+/// Writes `imcd.1` and `imcctl.1`.
+pub fn write(directory: &Path) -> Result<String, Failure> {
+    let told = |path: &Path, e: std::io::Error| Failure::Usage(format!("{}: {e}", path.display()));
+    std::fs::create_dir_all(directory).map_err(|e| told(directory, e))?;
+    let mut written = String::new();
+    for (name, page) in [("imcd.1", imcd()), ("imcctl.1", imcctl())] {
+        let path = directory.join(name);
+        let page = page.map_err(|e| told(&path, e))?;
+        std::fs::write(&path, page).map_err(|e| told(&path, e))?;
+        written.push_str(&format!("{}\n", path.display()));
+    }
+    Ok(written)
+}
+
+fn imcd() -> std::io::Result<Vec<u8>> {
+    let man = Man::new(Arguments::command()).section("1").manual("imcd");
+    let mut page = Vec::new();
+    man.render(&mut page)?;
+    sections(IMCD, &mut page)?;
+    Ok(page)
+}
+
+fn imcctl() -> std::io::Result<Vec<u8>> {
+    let mut command = words::command(false);
+    command.build();
+    let man = Man::new(command.clone()).section("1").manual("imcd");
+    let mut page = Vec::new();
+    man.render_title(&mut page)?;
+    man.render_name_section(&mut page)?;
+    let mut head = Roff::new();
+    head.control("SH", ["SYNOPSIS"]);
+    head.text([
+        bold("imcctl"),
+        roman(" ["),
+        italic("OPTIONS"),
+        roman("] "),
+        italic("NOUN"),
+        roman(" "),
+        italic("VERB"),
+        roman(" ["),
+        italic("ARGUMENTS"),
+        roman("]"),
+    ]);
+    head.control("SH", ["DESCRIPTION"]);
+    head.text([
+        roman("Manages a running imcd over its Unix socket. "),
+        bold("imcctl"),
+        roman(" "),
+        italic("NOUN"),
+        roman(" "),
+        italic("VERB"),
+        roman(" is the JSON-RPC method noun.verb. Results are tables, or JSON with "),
+        bold("--json"),
+        roman("."),
+    ]);
+    head.to_writer(&mut page)?;
+    man.render_options_section(&mut page)?;
+    let mut commands = Roff::new();
+    commands.control("SH", ["COMMANDS"]);
+    for noun in command.get_subcommands().filter(|noun| !noun.is_hide_set() && noun.get_name() != "help") {
+        let verbs: Vec<_> = noun.get_subcommands().filter(|verb| verb.get_name() != "help").collect();
+        if verbs.is_empty() {
+            describe(&mut commands, "imcctl", noun);
+            continue;
+        }
+        commands.control("SS", [noun.get_name()]);
+        commands.text([roman(noun.get_about().map(ToString::to_string).unwrap_or_default() + ".")]);
+        for verb in verbs {
+            describe(&mut commands, &format!("imcctl {}", noun.get_name()), verb);
+        }
+    }
+    commands.control("SS", ["Short forms"]);
+    for short in command.get_subcommands().filter(|c| c.is_hide_set()) {
+        let about = short.get_about().map(ToString::to_string).unwrap_or_default();
+        entry(&mut commands, synopsis("imcctl", short), &sentence(&about));
+    }
+    commands.to_writer(&mut page)?;
+    sections(IMCCTL, &mut page)?;
+    Ok(page)
+}
+
+/// `imcctl room create ROOM [OWNER] [PRIVATE]`.
+fn synopsis(before: &str, command: &clap::Command) -> Vec<Inline> {
+    let mut line = vec![bold(format!("{before} {}", command.get_name()))];
+    for arg in command.get_positionals() {
+        let name = arg.get_value_names().and_then(|names| names.first()).map_or("", |name| name.as_str());
+        let (open, close) = if arg.is_required_set() { (" ", "") } else { (" [", "]") };
+        line.extend([roman(open), italic(name), roman(close)]);
+    }
+    line
+}
+
+fn describe(page: &mut Roff, before: &str, command: &clap::Command) {
+    let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+    entry(page, synopsis(before, command), &format!("{about}."));
+    let own = |arg: &&clap::Arg| !arg.is_positional() && !arg.is_global_set() && arg.get_id() != "help";
+    for option in command.get_arguments().filter(own) {
+        let Some(long) = option.get_long() else { continue };
+        let mut line = vec![bold(format!("--{long}"))];
+        if matches!(option.get_action(), ArgAction::Set | ArgAction::Append) {
+            let name = option.get_value_names().and_then(|names| names.first()).map_or("", |n| n.as_str());
+            line.extend([roman(" "), italic(name)]);
+        }
+        let help = option.get_help().map(ToString::to_string).unwrap_or_default();
+        page.control("RS", []);
+        entry(page, line, &sentence(&help));
+        page.control("RE", []);
+    }
+}
+
+fn entry(page: &mut Roff, title: Vec<Inline>, text: &str) {
+    page.control("TP", []);
+    page.text(title);
+    page.text([roman(text)]);
+}
+
+fn sections(sections: &[Section], page: &mut impl Write) -> std::io::Result<()> {
+    let mut roff = Roff::new();
+    for (title, entries) in sections {
+        roff.control("SH", [*title]);
+        for (name, text) in *entries {
+            entry(&mut roff, vec![bold(*name)], text);
+        }
+    }
+    roff.to_writer(page)
+}
