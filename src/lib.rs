@@ -52,6 +52,7 @@
 //! | what a phone's answer means | [`chat::outcome`] |
 //! | what becomes of a room when an account ends | [`chat::depart`] |
 //! | what an administrator does to a room | [`chat::govern`], carried out by [`service::focus`] |
+//! | how rosters become what a file says | [`presence::sync`] |
 //! | what members see of a message | [`chat::render`] |
 //! | what watchers are told of a person | [`presence::compose`], from what [`presence::pidf`] reads |
 //! | what a watcher is told, and when | [`presence::agent`], in virtual time; the documents beside it |

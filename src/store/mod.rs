@@ -51,7 +51,7 @@ pub use later::{Kept, Later, NewLater};
 pub use pages::Page;
 pub use receipts::Receipt;
 pub use rooms::RoomLine;
-pub use roster::{Buddy, Called, Pair, Related, Words};
+pub use roster::{Buddy, Called, Pair, Put, Related, Words};
 pub use status::Avatar;
 
 /// How the store is to be. Durations of zero mean none.

@@ -17,6 +17,7 @@ mod content;
 mod departures;
 mod devices;
 mod direct;
+mod emanagement;
 mod faults;
 mod fifo;
 mod flows;

@@ -5,6 +5,7 @@
 
 mod ask;
 mod call;
+mod emanagement;
 mod guess;
 mod manual;
 mod show;
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::ArgMatches;
+use imcd::edge::control::MAX_DOCUMENT;
 use imcd::edge::control::table::{Command, Kind};
 use imcd::migrate::Source;
 use imcd::presence::avatar::AVATAR_MAX;
@@ -78,6 +80,7 @@ fn run(matches: &ArgMatches) -> Result<String, Failure> {
         Some(Meaning::Peer { method, params }) => {
             Ok(format!("{:#}\n", connect()?.call(&method, params.into())?))
         }
+        Some(Meaning::Emanagement(words)) => Ok(emanagement::run(&words, connect)),
         Some(Meaning::Completion(shell)) => Ok(manual::completion(shell)),
         Some(Meaning::Manual(directory)) => manual::write(&directory),
         None => Err(Failure::Usage("no command; imcctl --help lists all".into())),
@@ -99,6 +102,11 @@ fn perform(
         && let Some(file) = text(&params, arg.name)
     {
         params.insert(arg.name.into(), read_file(Path::new(&file))?.into());
+    }
+    if let Some(arg) = of_kind(Kind::Document)
+        && let Some(file) = text(&params, arg.name)
+    {
+        params.insert(arg.name.into(), read_text(&file)?.into());
     }
     if let Some(arg) = of_kind(Kind::Path)
         && let Some(path) = text(&params, arg.name)
@@ -146,6 +154,21 @@ fn read_file(path: &Path) -> Result<String, Failure> {
         return Err(Failure::Usage(format!("{}: longer than {AVATAR_MAX} bytes", path.display())));
     }
     Ok(STANDARD.encode(data))
+}
+
+/// What a file holds, or standard input. The daemon takes no more than this.
+fn read_text(file: &str) -> Result<String, Failure> {
+    let told = |e: std::io::Error| Failure::Usage(format!("{file}: {e}"));
+    let from: Box<dyn Read> = match file {
+        "-" => Box::new(std::io::stdin().lock()),
+        path => Box::new(std::fs::File::open(path).map_err(told)?),
+    };
+    let mut text = String::new();
+    from.take(MAX_DOCUMENT as u64 + 1).read_to_string(&mut text).map_err(told)?;
+    if text.len() > MAX_DOCUMENT {
+        return Err(Failure::Usage(format!("{file}: longer than {MAX_DOCUMENT} bytes")));
+    }
+    Ok(text)
 }
 
 /// Writes the data of a result into a file.

@@ -34,6 +34,8 @@ pub enum Meaning {
     Command { command: &'static Command, params: Map<String, Value>, extra: Extra },
     /// A name of the peers, with its parameters by place.
     Peer { method: String, params: Vec<Value> },
+    /// A function of another manager of old, and what it is given.
+    Emanagement(Vec<String>),
     /// The script that completes what is typed.
     Completion(clap_complete::Shell),
     /// Manual pages into this directory.
@@ -74,7 +76,7 @@ pub fn command(all: bool) -> clap::Command {
     for c in COMMANDS.iter().filter(|c| !c.name.contains('.') && c.name != "help") {
         root = root.subcommand(leaf(c, c.name));
     }
-    root = root.subcommands([completion(), manual()]);
+    root = root.subcommands([emanagement(), completion(), manual()]);
     root.subcommands(COMMANDS.iter().filter(|c| !c.short.is_empty()).map(|c| leaf(c, c.short).hide(true)))
         .subcommands(if all { hidden() } else { Vec::new() })
 }
@@ -193,7 +195,8 @@ fn expects(arg: &table::Arg) -> String {
 fn hinted(arg: Arg, kind: Kind) -> Arg {
     match kind {
         Kind::Role => arg.value_parser(PossibleValuesParser::new(["owner", "admin", "member"])),
-        Kind::File | Kind::Path | Kind::Output => arg.value_hint(ValueHint::FilePath),
+        Kind::Sight => arg.value_parser(PossibleValuesParser::new(["none", "to", "from", "both"])),
+        Kind::File | Kind::Document | Kind::Path | Kind::Output => arg.value_hint(ValueHint::FilePath),
         _ => arg.value_hint(ValueHint::Other),
     }
 }
@@ -208,6 +211,14 @@ fn option_name(arg: &table::Arg) -> &'static str {
         "dry_run" => "dry-run",
         name => name,
     }
+}
+
+fn emanagement() -> clap::Command {
+    let words = Arg::new("words").value_name("NAME ARGUMENTS").num_args(0..).allow_hyphen_values(true);
+    clap::Command::new("emanagement")
+        .about("Do what Social Stream's script of this name does; without a name it lists what that is")
+        .disable_help_flag(true)
+        .arg(words.trailing_var_arg(true))
 }
 
 fn completion() -> clap::Command {
@@ -256,6 +267,10 @@ pub fn meaning(matches: &ArgMatches) -> Option<Meaning> {
         "completion" => return Some(Meaning::Completion(text("shell")?.parse().ok()?)),
         "man" => {
             return Some(Meaning::Manual(rest.get_one::<std::path::PathBuf>("directory")?.clone()));
+        }
+        "emanagement" => {
+            let words = rest.get_many::<String>("words");
+            return Some(Meaning::Emanagement(words.into_iter().flatten().cloned().collect()));
         }
         _ => {}
     }

@@ -22,11 +22,12 @@ pub use deeds::{
     AccountInfo, BindingInfo, BlockedInfo, BroadcastInfo, Denied, LetterInfo, Management, ReloadInfo,
     RemovedInfo, SettingInfo, Stat, Status, Vitals,
 };
+pub use frame::MAX_DOCUMENT;
 pub use http::{Gate, HttpDoor, HttpLimits, HttpServing};
 pub use imports::{ImportInfo, Imports};
 pub use mi::{MiDoors, MiServing};
 pub use rooms::{MemberInfo, RoomInfo, Rooms, SaidInfo};
-pub use rosters::{AvatarInfo, BuddyInfo, PairInfo, PresenceInfo, Rosters};
+pub use rosters::{AvatarInfo, BuddyInfo, EntryInfo, PairInfo, PresenceInfo, Rosters, StepInfo};
 pub use socket::{ControlSocket, SocketLimits};
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //!
 //! Prevents that two doors answer the same command differently. Never decides: [`Management`] does.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use base64::Engine;
@@ -10,6 +11,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::deeds::{Denied, Management};
+use super::rosters::EntryInfo;
 use super::table::{COMMANDS, Command, Deed, Right, find};
 use super::values::Values;
 use crate::migrate::What;
@@ -164,6 +166,16 @@ pub async fn perform<M: Management>(
         Deed::RosterRemove => Ok(plain(&management.roster_remove(aor(0)?, aor(1)?).await?)),
         Deed::RosterLink => Ok(plain(&management.roster_link(aor(0)?, aor(1)?, true).await?)),
         Deed::RosterUnlink => Ok(plain(&management.roster_link(aor(0)?, aor(1)?, false).await?)),
+        Deed::RosterPut => Ok(plain(
+            &management.roster_put(aor(0)?, aor(1)?, text(2), values.text(3), values.text(4)).await?,
+        )),
+        Deed::RosterDump => Ok(plain(&management.roster_dump(values.text(0)).await?)),
+        Deed::RosterUsers => Ok(users(&management.roster_dump(values.text(0)).await?)),
+        Deed::RosterLinks => Ok(links(&management.roster_dump(values.text(0)).await?)),
+        Deed::RosterClear => Ok(json!({ "removed": management.roster_clear(text(0)).await? })),
+        Deed::RosterSync => {
+            Ok(plain(&management.roster_sync(text(0), values.text(1), values.flag(2, "dry_run")).await?))
+        }
         Deed::PresenceShow => Ok(plain(&management.presence_show(aor(0)?).await?)),
         Deed::PresenceSet => {
             let (state, note) = (values.text(1).unwrap_or_default(), values.text(2).unwrap_or_default());
@@ -196,6 +208,25 @@ pub async fn perform<M: Management>(
             Ok(all.map(line).collect())
         }
     }
+}
+
+/// Whose rosters they are, and how long each is. Entries of one roster stand together.
+fn users(entries: &[EntryInfo]) -> Value {
+    let rosters = entries.chunk_by(|a, b| a.account == b.account);
+    rosters.map(|roster| json!({ "account": roster[0].account, "buddies": roster.len() })).collect()
+}
+
+/// Each pair once, under the address that comes first.
+fn links(entries: &[EntryInfo]) -> Value {
+    let pairs: BTreeSet<(&str, &str)> = entries
+        .iter()
+        .filter(|entry| entry.sight == "both")
+        .map(|entry| match entry.account < entry.user {
+            true => (entry.account.as_str(), entry.user.as_str()),
+            false => (entry.user.as_str(), entry.account.as_str()),
+        })
+        .collect();
+    pairs.into_iter().map(|(account, user)| json!({ "account": account, "user": user })).collect()
 }
 
 fn plain(value: &impl Serialize) -> Value {

@@ -28,6 +28,10 @@ fn pair(sight: &'static str) -> Result<PairInfo, Denied> {
     Ok(PairInfo { account: "bob@example.org".into(), user: "alice@example.org".into(), sight })
 }
 
+fn entry(account: &str, user: &str, sight: &'static str) -> EntryInfo {
+    EntryInfo { account: account.into(), user: user.into(), sight, nick: String::new(), groups: Vec::new() }
+}
+
 fn picture() -> AvatarInfo {
     let media = "image/png".into();
     AvatarInfo { account: "bob@example.org".into(), media, sha1: "da39".into(), bytes: 8 }
@@ -62,6 +66,25 @@ impl Rosters for Fake {
     }
     async fn roster_link(&self, _: Aor, _: Aor, link: bool) -> Result<PairInfo, Denied> {
         pair(if link { "both" } else { "none" })
+    }
+    async fn roster_put(
+        &self,
+        _: Aor,
+        _: Aor,
+        _: String,
+        _: Option<String>,
+        _: Option<String>,
+    ) -> Result<PairInfo, Denied> {
+        pair("to")
+    }
+    async fn roster_dump(&self, _: Option<String>) -> Result<Vec<EntryInfo>, Denied> {
+        Ok(vec![entry("alice", "bob", "both"), entry("bob", "alice", "both"), entry("bob", "carol", "to")])
+    }
+    async fn roster_clear(&self, _: String) -> Result<usize, Denied> {
+        Ok(3)
+    }
+    async fn roster_sync(&self, _: String, _: Option<String>, _: bool) -> Result<Vec<StepInfo>, Denied> {
+        Ok(vec![StepInfo { change: "add", entry: entry("alice", "bob", "both") }])
     }
     async fn presence_show(&self, _: Aor) -> Result<PresenceInfo, Denied> {
         presence("auto", "")
@@ -412,6 +435,7 @@ fn every_result_has_the_columns_that_the_table_promises() {
             table::Kind::Path => "/tmp/x",
             table::Kind::Source => "dump:/x",
             table::Kind::Role => "admin",
+            table::Kind::Sight => "both",
             _ => "bob",
         };
         let params: Vec<&str> = required.map(|a| fitting(a.kind)).collect();
@@ -464,6 +488,14 @@ fn flags_numbers_roles_and_lists_are_taken_as_people_and_programs_write_them() {
     }
     let nobody = ask(&fake, "message.broadcast", json!(["alice", "hello", []]));
     assert_eq!(code(&nobody), rpc::INVALID_PARAMS);
+}
+
+#[test]
+fn who_has_a_roster_and_who_sees_whom_is_told_from_the_entries() {
+    let fake = Fake::default();
+    let users = ask(&fake, "roster.users", json!([]))["result"].clone();
+    assert_eq!(users, json!([{"account": "alice", "buddies": 1}, {"account": "bob", "buddies": 2}]));
+    assert_eq!(ask(&fake, "roster.links", json!([]))["result"], json!([{"account": "alice", "user": "bob"}]));
 }
 
 #[test]
