@@ -397,7 +397,7 @@ mod tests {
         assert_eq!(read("romm list").unwrap_err(), "no command romm; did you mean room or rooms?");
         assert_eq!(read("room craete").unwrap_err(), "no command craete; did you mean create?");
         assert_eq!(read("xyzzy").unwrap_err(), "no command xyzzy; imcctl --help lists all");
-        assert!(read("room create --ownr x y").unwrap_err().contains("'--owner' exists"));
+        assert!(read("room create --ownr x y").unwrap_err().contains("a similar argument exists: '--owner'"));
     }
 
     #[test]
