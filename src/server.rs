@@ -175,13 +175,10 @@ impl House for Rooms {
         self.uas.screen(message, flow, tag)
     }
 
-    fn never_blocks(&self, message: &Message<'_>, flow: &Flow) -> bool {
-        self.uas.never_blocks(message, flow)
-    }
-
     fn request(&self, shard: usize, key: TxKey, request: NewRequest) -> Option<Serving<Served>> {
         let uas = self.uas.clone();
-        let NewRequest { flow, bytes, tag, never_blocks } = request;
+        let NewRequest { flow, bytes, tag } = request;
+        let never_blocks = uas.never_blocks(&bytes, &flow);
         let serving = Box::pin(async move { uas.serve(&bytes, flow, &tag).await });
         if never_blocks {
             return Some(serving);

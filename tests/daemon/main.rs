@@ -30,6 +30,7 @@ mod import;
 mod ipv6;
 mod kill;
 mod lists;
+mod manual;
 mod message;
 mod nat;
 mod notices;

@@ -149,7 +149,8 @@ impl Setup {
     }
 }
 
-fn run_to_end(command: &mut Command) -> Output {
+/// Runs a command to its end; ends it after [`PATIENCE`].
+pub fn run_to_end(command: &mut Command) -> Output {
     let mut child =
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the daemon can be started");
     let deadline = Instant::now() + PATIENCE;
@@ -257,8 +258,18 @@ impl Daemon {
 
     /// Changes one key of its configuration file and sends SIGHUP.
     pub fn reload(&mut self, key: &str, value: &str) {
+        self.set(key, value);
+        self.hang_up();
+    }
+
+    /// Changes one key of its configuration file, and does not tell it.
+    pub fn set(&mut self, key: &str, value: &str) {
         self.setup.keys.insert(key.into(), value.into());
         self.setup.write_config();
+    }
+
+    /// SIGHUP.
+    pub fn hang_up(&self) {
         kill(Pid::from_raw(self.pid() as i32), Signal::SIGHUP).expect("SIGHUP can be sent");
     }
 
