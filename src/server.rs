@@ -296,6 +296,10 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         Delivery::start(Wires { tell, hurry, shards }, ids, store.clone(), clock, room_max, start.clone())?;
     delivery.set_copies(config.delivery.copy_to_sender);
     let domains = Arc::new(Domains::new(&config));
+    for domain in store.domains()? {
+        // The configuration may name it by now.
+        domains.add(&domain);
+    }
     let identity = Arc::new(Identity::new(&config, domains.clone(), store.clone(), clock)?);
     let faces = Arc::new(Faces::new(listening.len()));
     let flows = Arc::new(StreamFlows { streams: OnceLock::new(), faces: faces.clone() });

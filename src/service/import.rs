@@ -79,7 +79,7 @@ impl Import {
     /// An address as we spell its domain; `None`: not served.
     fn ours(&self, who: &Aor) -> Option<Aor> {
         let domain = self.domains.canonical(who.host(), Ipv4Addr::UNSPECIFIED.into())?;
-        Aor::new(who.user(), domain)
+        Aor::new(who.user(), &domain)
     }
 
     fn is_room(&self, who: &Aor) -> Result<bool, Fault> {

@@ -7,6 +7,7 @@
 mod accounts;
 mod archive;
 mod changes;
+mod domains;
 mod foreign;
 mod import;
 mod later;

@@ -18,7 +18,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../sql/sqlite/0006_roster.sql"),
     include_str!("../../sql/sqlite/0007_presence.sql"),
     include_str!("../../sql/sqlite/0008_pictures.sql"),
-    include_str!("../../sql/sqlite/0009_imported.sql"),
+    include_str!("../../sql/sqlite/0009_domains.sql"),
+    include_str!("../../sql/sqlite/0010_imported.sql"),
 ];
 const IMC: &str = include_str!("../../sql/sqlite/imc.sql");
 const IMC_INDEXES: &str = include_str!("../../sql/sqlite/imc_indexes.sql");
@@ -47,6 +48,7 @@ impl Tables {
             "blocked",
             "conversation",
             "device",
+            "domain",
             "imported",
             "later",
             "log",

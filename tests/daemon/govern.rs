@@ -201,3 +201,45 @@ fn the_daemon_is_reloaded_backed_up_and_made_talkative_while_it_runs() {
     bob.expect(202, "team", "still here");
     alice.hears("[bob]: still here");
 }
+
+#[test]
+fn domains_are_added_and_removed_while_it_runs() {
+    let mut daemon = Setup::new().digest().start();
+    daemon.account("alice", "secret");
+    let alice = daemon.udp("alice");
+    alice.expect(603, "sip:bob@new.example", "are you there?");
+    let added = done(&daemon, &["domain", "add", "new.example"]);
+    assert_eq!(added, json!({ "domain": "new.example", "configured": false, "accounts": 0, "rooms": 0 }));
+    done(&daemon, &["account", "add", "bob@new.example", "--password", "secret"]);
+    done(&daemon, &["room", "create", "team@new.example", "bob@new.example"]);
+    // After a crash too.
+    daemon.kill_and_restart();
+    let bob = daemon.phone("bob").domain("new.example").password("secret").registered();
+    alice.expect(200, "sip:bob@new.example", "hello over there");
+    bob.hears("hello over there");
+    alice.expect(202, "sip:team@new.example", "#join");
+    bob.hears("*** [alice@example.org] has joined the room");
+    let list = done(&daemon, &["domains"]);
+    assert_eq!(list[1], json!({ "domain": "new.example", "configured": false, "accounts": 1, "rooms": 1 }));
+    for (args, words) in [
+        (["domain", "add", "NEW.example"], "imcctl: the domain NEW.example is served already"),
+        (["domain", "add", "new example"], ""),
+        (["domain", "remove", "other.example"], "imcctl: no domain other.example"),
+        (
+            ["domain", "remove", "example.org"],
+            "imcctl: the configuration names example.org; take it out there",
+        ),
+        (
+            ["domain", "remove", "new.example"],
+            "imcctl: new.example has accounts (1) or rooms (1); remove these first",
+        ),
+    ] {
+        let (code, told) = refused(&daemon, &args);
+        assert!(code != Some(0) && (words.is_empty() || told == words), "{args:?}: {told}");
+    }
+    done(&daemon, &["room", "destroy", "team@new.example"]);
+    done(&daemon, &["account", "remove", "bob@new.example"]);
+    done(&daemon, &["domain", "remove", "new.example"]);
+    daemon.kill_and_restart();
+    assert_eq!(done(&daemon, &["domains"]).as_array().unwrap().len(), 1);
+}

@@ -23,6 +23,7 @@ const NOUNS: &[(&str, &str)] = &[
     ("offline", "Direct messages that wait"),
     ("message", "Say something in somebody's name"),
     ("import", "Take over what another server left: its rooms, messages, accounts"),
+    ("domain", "Domains that are served, in the configuration or added"),
     ("server", "The daemon itself: status, counters, configuration, backup"),
     ("log", "What the daemon logs"),
 ];

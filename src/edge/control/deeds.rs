@@ -72,6 +72,16 @@ pub struct BindingInfo {
     pub user_agent: String,
 }
 
+/// A domain that is served.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct DomainInfo {
+    pub domain: String,
+    /// The configuration names it: it cannot be removed otherwise.
+    pub configured: bool,
+    pub accounts: usize,
+    pub rooms: usize,
+}
+
 /// What became of something that was said to many.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct BroadcastInfo {
@@ -203,6 +213,11 @@ pub trait Management: Rooms + Rosters + Imports {
         user: Aor,
         block: bool,
     ) -> impl Future<Output = Result<(), Denied>> + Send;
+    fn domain_list(&self) -> impl Future<Output = Result<Vec<DomainInfo>, Denied>> + Send;
+    /// Serves one more, from now on and after a restart.
+    fn domain_add(&self, domain: String) -> impl Future<Output = Result<DomainInfo, Denied>> + Send;
+    /// One that the configuration does not name, and that has no accounts and no rooms.
+    fn domain_remove(&self, domain: String) -> impl Future<Output = Result<(), Denied>> + Send;
     fn server_status(&self) -> impl Future<Output = Result<Status, Denied>> + Send;
     /// Asks no disk.
     fn vitals(&self) -> Vitals;

@@ -19,8 +19,8 @@ pub mod table;
 mod values;
 
 pub use deeds::{
-    AccountInfo, BindingInfo, BlockedInfo, BroadcastInfo, Denied, LetterInfo, Management, ReloadInfo,
-    RemovedInfo, SettingInfo, Stat, Status, Vitals,
+    AccountInfo, BindingInfo, BlockedInfo, BroadcastInfo, Denied, DomainInfo, LetterInfo, Management,
+    ReloadInfo, RemovedInfo, SettingInfo, Stat, Status, Vitals,
 };
 pub use frame::MAX_DOCUMENT;
 pub use http::{Gate, HttpDoor, HttpLimits, HttpServing};

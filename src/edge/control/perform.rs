@@ -60,6 +60,13 @@ pub async fn perform<M: Management>(
             management.account_block(account.clone(), user.clone(), block).await?;
             Ok(json!({ "account": account.as_str(), "user": user.as_str() }))
         }
+        Deed::DomainList => Ok(plain(&management.domain_list().await?)),
+        Deed::DomainAdd => Ok(plain(&management.domain_add(text(0)).await?)),
+        Deed::DomainRemove => {
+            let domain = text(0);
+            management.domain_remove(domain.clone()).await?;
+            Ok(json!({ "domain": domain }))
+        }
         Deed::ServerVersion => Ok(json!(concat!("imcd ", env!("CARGO_PKG_VERSION")))),
         Deed::ServerStatus => Ok(plain(&management.server_status().await?)),
         Deed::ServerStats => {

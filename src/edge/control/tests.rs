@@ -171,6 +171,15 @@ impl Management for Fake {
     async fn message_send(&self, _: Aor, _: Aor, _: String) -> Result<(), Denied> {
         Ok(())
     }
+    async fn domain_list(&self) -> Result<Vec<DomainInfo>, Denied> {
+        Ok(vec![self.domain_add("example.org".into()).await?])
+    }
+    async fn domain_add(&self, domain: String) -> Result<DomainInfo, Denied> {
+        Ok(DomainInfo { domain, configured: true, accounts: 2, rooms: 1 })
+    }
+    async fn domain_remove(&self, _: String) -> Result<(), Denied> {
+        Ok(())
+    }
     async fn server_status(&self) -> Result<Status, Denied> {
         Ok(Status {
             version: "1".into(),

@@ -16,6 +16,7 @@ const ROOM_COLUMNS: &[&str] = &["room", "title", "owner", "private", "members", 
 
 const MEMBER_COLUMNS: &[&str] = &["user", "role"];
 const ENTRY_COLUMNS: &[&str] = &["account", "user", "sight", "nick", "groups"];
+const DOMAIN_COLUMNS: &[&str] = &["domain", "configured", "accounts", "rooms"];
 const BUDDY_COLUMNS: &[&str] = &["account", "user", "sight"];
 const PRESENCE_COLUMNS: &[&str] = &["account", "state", "says", "note", "avatar"];
 
@@ -430,6 +431,33 @@ pub const COMMANDS: &[Command] = &[
         right: Right::Manage,
         columns: &["from", "sent", "refused"],
         deed: Deed::MessageBroadcast,
+    },
+    Command {
+        name: "domain.list",
+        short: "domains",
+        args: &[],
+        help: "list the domains that are served, with their accounts and rooms",
+        right: Right::Read,
+        columns: DOMAIN_COLUMNS,
+        deed: Deed::DomainList,
+    },
+    Command {
+        name: "domain.add",
+        short: "",
+        args: &[need("domain", Kind::Domain)],
+        help: "serve one more domain, from now on",
+        right: Right::Manage,
+        columns: DOMAIN_COLUMNS,
+        deed: Deed::DomainAdd,
+    },
+    Command {
+        name: "domain.remove",
+        short: "",
+        args: &[need("domain", Kind::Domain)],
+        help: "serve a domain no more that was added, when it has no accounts and no rooms",
+        right: Right::Manage,
+        columns: &["domain"],
+        deed: Deed::DomainRemove,
     },
     Command {
         name: "server.status",
