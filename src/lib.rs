@@ -59,6 +59,9 @@
 //! | who may see whom | [`presence::roster`], done by [`service::roster`] |
 //! | what presence has to know of rooms, mailboxes, phones | [`service::presence`] |
 //! | a management command | a row in [`edge::control::table`] and a method of [`edge::control::Management`], [`edge::control::Rooms`], [`edge::control::Rosters`] or [`edge::control::Imports`] |
+//! | what management overhears | [`service::followers`], told by [`edge::control`] |
+//! | how `imcctl` is spoken to, asks and shows | `src/bin/imcctl/` |
+//! | a backup put back | [`store::restore()`] |
 //! | a configuration key | [`config`] and `etc/imcd.toml` |
 //! | a table or column | a new file in `sql/sqlite/`, the statement in [`store`] |
 //! | what is taken over from another chat server | its files are read by [`migrate`] (SQLite's by [`store`]), its rows become ours in [`service::import`] |

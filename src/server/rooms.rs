@@ -9,7 +9,7 @@ use crate::service::focus::shown_text;
 use crate::types::{Aor, Member, Room};
 
 impl Server {
-    fn room(&self, address: &Aor) -> Result<Room, Denied> {
+    pub(super) fn room(&self, address: &Aor) -> Result<Room, Denied> {
         let address = self.ours(address)?;
         let cell = self.store.room(&address)?.ok_or_else(|| missing("room", &address))?;
         let room = cell.read().unwrap_or_else(std::sync::PoisonError::into_inner);

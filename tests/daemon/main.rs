@@ -26,6 +26,7 @@ mod fuzz;
 mod govern;
 mod hostile;
 mod http;
+mod imcctl;
 mod import;
 mod ipv6;
 mod kill;

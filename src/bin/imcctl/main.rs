@@ -8,12 +8,14 @@ mod call;
 mod emanagement;
 mod guess;
 mod manual;
+mod restore;
 mod show;
+mod tail;
 mod watch;
 mod words;
 
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use base64::Engine;
@@ -82,6 +84,10 @@ fn run(matches: &ArgMatches) -> Result<String, Failure> {
         }
         Some(Meaning::Emanagement(words)) => Ok(emanagement::run(&words, connect)),
         Some(Meaning::Completion(shell)) => Ok(manual::completion(shell)),
+        Some(Meaning::Restore { backup, yes }) => {
+            let config = matches.get_one::<PathBuf>("config");
+            restore::restore(&backup, config.map(PathBuf::as_path), yes, json)
+        }
         Some(Meaning::Manual(directory)) => manual::write(&directory),
         None => Err(Failure::Usage("no command; imcctl --help lists all".into())),
     }
@@ -133,6 +139,9 @@ fn perform(
     }
     if let Some(seconds) = extra.watch {
         return watch::watch(&mut daemon, &params, seconds, json);
+    }
+    if command.name == "tail" {
+        return tail::tail(&mut daemon, params, json);
     }
     let result = daemon.call(command.name, params.into()).map_err(|failure| match failure {
         Failure::Usage(text) => Failure::Usage(format!("{text}; usage: imcctl {}", command.usage())),

@@ -4,6 +4,7 @@
 //! whoever implements [`Management`].
 
 mod deeds;
+mod follow;
 mod frame;
 mod http;
 mod imports;
@@ -22,6 +23,7 @@ pub use deeds::{
     AccountInfo, BindingInfo, BlockedInfo, BroadcastInfo, Denied, DomainInfo, LetterInfo, Management,
     ReloadInfo, RemovedInfo, SettingInfo, Stat, Status, Vitals,
 };
+pub use follow::{Following, Overheard};
 pub use frame::MAX_DOCUMENT;
 pub use http::{Gate, HttpDoor, HttpLimits, HttpServing};
 pub use imports::{ImportInfo, Imports};

@@ -203,6 +203,8 @@ pub async fn perform<M: Management>(
             management.avatar_remove(account.clone()).await?;
             Ok(json!({ "account": account.as_str() }))
         }
+        // Where it can be done, the door does it.
+        Deed::Tail => Err(Denied::Refused("only the Unix socket can be followed".into())),
         // As OpenSIPS' clients ask at their start: names, or for one command its list of parameter lists.
         Deed::Which => Ok(match values.text(0).as_deref().and_then(find) {
             None => COMMANDS.iter().map(|c| c.name).collect(),

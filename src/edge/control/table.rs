@@ -160,6 +160,7 @@ pub(in crate::edge::control) enum Deed {
     ImportSilo,
     ImportSubscriber,
     LogLevel,
+    Tail,
     RosterList,
     RosterAdd,
     RosterRemove,

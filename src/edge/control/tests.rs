@@ -106,6 +106,21 @@ impl Rosters for Fake {
     }
 }
 
+impl Following for Fake {
+    /// Somebody is written to, and something is lost; then nothing more comes, or, for a room, nothing at all.
+    async fn tail(&self, room: Option<Aor>) -> Result<tokio::sync::mpsc::Receiver<Overheard>, Denied> {
+        if room.is_some_and(|room| room.user() == "nowhere") {
+            return Err(Denied::NotFound("no room nowhere@example.org".into()));
+        }
+        let (told, heard) = tokio::sync::mpsc::channel(4);
+        let line = |kind, lost| Overheard { kind, lost, ..Overheard::default() };
+        for line in [line("direct", 0), line("lost", 3)] {
+            told.try_send(line).unwrap();
+        }
+        Ok(heard)
+    }
+}
+
 impl Management for Fake {
     fn default_domain(&self) -> String {
         "example.org".into()
@@ -585,6 +600,32 @@ fn only_owner_and_group_may_open_it_and_it_goes_with_the_daemon() {
     door.close();
     assert_eq!(line(&mut idle), "", "told by a close");
     assert!(!door.path.exists());
+}
+
+#[test]
+fn what_is_followed_comes_as_notifications_until_the_client_speaks() {
+    let door = Door::open(SocketLimits::default());
+    let mut client = door.connect();
+    let tail = |params| json!({ "jsonrpc": "2.0", "id": "f", "method": "tail", "params": params });
+    let mut next = |request: Value| {
+        if !request.is_null() {
+            writeln!(client.get_mut(), "{request}").unwrap();
+        }
+        let line = line(&mut client);
+        serde_json::from_str::<Value>(&line).unwrap_or_else(|_| json!({ "end": line }))
+    };
+    // What is refused leaves the connection as it was.
+    assert_eq!(code(&next(tail(json!(["nowhere"])))), rpc::NOT_FOUND);
+    assert_eq!(code(&next(tail(json!(["a b"])))), rpc::INVALID_PARAMS);
+    assert_eq!(code(&next(tail(json!(["a", "b"])))), rpc::INVALID_PARAMS);
+    let fake = Fake::default();
+    assert_eq!(code(&ask(&fake, "tail", json!([]))), rpc::REFUSED, "a door that answers once");
+    assert_eq!(next(tail(json!(["team"])))["result"]["following"], "team@example.org");
+    let heard = next(Value::Null);
+    assert_eq!((&heard["method"], &heard["id"]), (&json!("tail"), &Value::Null));
+    assert_eq!((&heard["params"]["kind"], &heard["params"]["lost"]), (&json!("direct"), &Value::Null));
+    assert_eq!(next(Value::Null)["params"]["lost"], 3);
+    assert_eq!(next(Value::Null)["end"], "", "nothing will come any more");
 }
 
 #[test]

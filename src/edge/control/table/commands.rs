@@ -551,6 +551,15 @@ pub const COMMANDS: &[Command] = &[
         deed: Deed::LogLevel,
     },
     Command {
+        name: "tail",
+        short: "",
+        args: &[may("room", Kind::Address)],
+        help: "follow what is said, in a room or everywhere; of direct messages, from whom to whom",
+        right: Right::Manage,
+        columns: &[],
+        deed: Deed::Tail,
+    },
+    Command {
         name: "which",
         short: "",
         args: &[may("command", Kind::Command)],
