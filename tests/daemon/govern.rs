@@ -21,7 +21,7 @@ fn refused(daemon: &Daemon, args: &[&str]) -> (Option<i32>, String) {
 #[test]
 fn a_room_is_made_run_and_destroyed_by_management() {
     let mut daemon = Setup::new().digest().start();
-    for name in ["alice", "bob", "carol"] {
+    for name in ["alice", "bob", "carol", "dave"] {
         daemon.account(name, "secret");
     }
     let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| daemon.udp(name));
@@ -50,6 +50,9 @@ fn a_room_is_made_run_and_destroyed_by_management() {
         let copy = phone.hears("maintenance at nine");
         assert_eq!(copy.sender_user(), "team");
     }
+    carol.expect(603, "team", "#invite alice");
+    bob.expect(202, "team", "#invite dave");
+    assert_eq!(done(&daemon, &["rooms"])[0], done(&daemon, &["room", "show", "team"]), "one truth in both");
     let said = done(&daemon, &["room", "history", "team"]);
     let said = said.as_array().unwrap();
     assert_eq!(
@@ -71,7 +74,8 @@ fn a_room_is_made_run_and_destroyed_by_management() {
     let list = done(&daemon, &["members", "team"]);
     assert_eq!(
         list,
-        json!([{ "user": "alice@example.org", "role": "owner" }, { "user": "carol@example.org", "role": "member" }])
+        json!([{ "user": "alice@example.org", "role": "owner" }, { "user": "carol@example.org", "role": "member" },
+                { "user": "dave@example.org", "role": "invited" }])
     );
     done(&daemon, &["room", "destroy", "team"]);
     carol.hears("*** Room has been destroyed");
