@@ -10,7 +10,7 @@ set -eu
 
 # OpenSIPS, Asterisk and FreeSWITCH are run too where they are found; Debian 12 has no packages of them.
 # program : Debian package
-peers='sipp:sip-tester baresip:baresip-core linphonec:linphone-cli strace:strace kamailio:kamailio xmllint:libxml2-utils'
+peers='curl:curl sipp:sip-tester baresip:baresip-core linphonec:linphone-cli strace:strace kamailio:kamailio xmllint:libxml2-utils'
 
 missing_packages() {
     for peer in $peers; do

@@ -178,6 +178,39 @@ fn what_destroys_goes_ahead_where_nobody_can_be_asked() {
 }
 
 #[test]
+fn on_a_terminal_it_asks_before_it_destroys() {
+    for (answer, asked, exit) in [("yes\n", true, 0), ("n\n", false, 1), ("\n", false, 1)] {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("test.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let daemon = thread::spawn(move || {
+            let mut stream = BufReader::new(listener.accept().unwrap().0);
+            let mut line = String::new();
+            stream.read_line(&mut line).unwrap();
+            if !line.is_empty() {
+                writeln!(stream.get_mut(), "{}", json!({"jsonrpc": "2.0", "id": 1, "result": {}})).unwrap();
+            }
+            line
+        });
+        let terminal = nix::pty::openpty(None, None).unwrap();
+        std::fs::File::from(terminal.master.try_clone().unwrap()).write_all(answer.as_bytes()).unwrap();
+        let mut command = imcctl(dir.path(), &["room", "destroy", "team"]);
+        let output = command.env("IMCD_SOCKET", &socket).stdin(terminal.slave).output().unwrap();
+        let (_, err, code) = said(&output);
+        assert!(
+            err.starts_with("room destroy team: destroy a room; its members are told. Go on? [y/N] "),
+            "{err}"
+        );
+        assert_eq!(err.ends_with("imcctl: nothing done\n"), !asked, "{err}");
+        assert_eq!(
+            (daemon.join().unwrap().contains("room.destroy"), code),
+            (asked, Some(exit)),
+            "{answer:?}"
+        );
+    }
+}
+
+#[test]
 fn completion_and_manual_tell_what_the_command_line_takes() {
     let dir = tempfile::tempdir().unwrap();
     for shell in ["bash", "zsh", "fish"] {
