@@ -16,6 +16,7 @@ missing_packages() {
     for peer in $peers; do
         command -v "${peer%%:*}" >/dev/null 2>&1 || printf '%s ' "${peer##*:}"
     done
+    ls /usr/lib/*/kamailio/modules/db_sqlite.so >/dev/null 2>&1 || printf 'kamailio-sqlite-modules '
 }
 
 # opensips-cli is on PyPI alone. Where it cannot be had from there, the test with it skips itself.
