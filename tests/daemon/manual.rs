@@ -245,7 +245,8 @@ fn every_command_of_people_and_every_noun_is_told() {
     let mut told = String::new();
     for page in pages() {
         let lines = page.blocks.iter().flat_map(|block| &block.lines).map(String::as_str);
-        lines.chain(page.code()).for_each(|line| told.extend([line, "\n"]));
+        let prose = page.prose.iter().map(String::as_str);
+        lines.chain(prose).for_each(|line| told.extend([line, "\n"]));
     }
     let daemon = Daemon::open();
     let alice = daemon.udp("alice");
