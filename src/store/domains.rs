@@ -9,7 +9,7 @@ impl Store {
     /// By name.
     pub fn domains(&self) -> Result<Vec<String>, Fault> {
         self.0.shared.readers.ask(|conn| {
-            conn.prepare_cached("SELECT name FROM domain ORDER BY name")?
+            conn.prepare_cached("SELECT name FROM served_domain ORDER BY name")?
                 .query_map([], |row| row.get(0))?
                 .collect()
         })
@@ -18,7 +18,9 @@ impl Store {
     pub async fn add_domain(&self, name: &str) -> Result<(), Fault> {
         let name = name.to_owned();
         self.write(move |turn| {
-            turn.conn.prepare_cached("INSERT OR IGNORE INTO domain (name) VALUES (?1)")?.execute([name])?;
+            turn.conn
+                .prepare_cached("INSERT OR IGNORE INTO served_domain (name) VALUES (?1)")?
+                .execute([name])?;
             Ok(())
         })
         .await
@@ -27,7 +29,7 @@ impl Store {
     pub async fn remove_domain(&self, name: &str) -> Result<(), Fault> {
         let name = name.to_owned();
         self.write(move |turn| {
-            turn.conn.prepare_cached("DELETE FROM domain WHERE name = ?1")?.execute([name])?;
+            turn.conn.prepare_cached("DELETE FROM served_domain WHERE name = ?1")?.execute([name])?;
             Ok(())
         })
         .await

@@ -256,3 +256,34 @@ async fn a_page_of_old_spans_does_not_speak_of_what_came_since() {
     assert_eq!((page.entries.len(), page.through, page.more), (1, upto, false));
     assert_eq!(heard_after(&store, "bob", page.through, 64), ["bob joined"]);
 }
+
+/// Every table of Kamailio 5.6's own schemas but the imc module's.
+#[rustfmt::skip]
+const KAMAILIOS: &[&str] = &[
+    "acc", "acc_cdrs", "active_watchers", "address", "aliases", "carrier_name", "carrierfailureroute",
+    "carrierroute", "cpl", "dbaliases", "dialog", "dialog_vars", "dialplan", "dispatcher", "domain",
+    "domain_attrs", "domain_name", "domainpolicy", "dr_gateways", "dr_groups", "dr_gw_lists", "dr_rules",
+    "globalblocklist", "grp", "htable", "lcr_gw", "lcr_rule", "lcr_rule_target", "location",
+    "location_attrs", "matrix", "missed_calls", "mohqcalls", "mohqueues", "mtree", "mtrees", "pdt",
+    "pl_pipes", "presentity", "pua", "purplemap", "re_grp", "rls_presentity", "rls_watchers", "rtpengine",
+    "rtpproxy", "sca_subscriptions", "secfilter", "silo", "sip_trace", "speed_dial", "subscriber",
+    "topos_d", "topos_t", "trusted", "uacreg", "uid_credentials", "uid_domain", "uid_domain_attrs",
+    "uid_global_attrs", "uid_uri", "uid_uri_attrs", "uid_user_attrs", "uri", "userblocklist",
+    "usr_preferences", "version", "watchers", "xcap",
+];
+
+#[test]
+fn a_whole_database_of_kamailio_can_be_ours_too() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in KAMAILIOS {
+        raw(&dir).execute_batch(&format!("CREATE TABLE \"{name}\" (theirs TEXT)")).unwrap();
+    }
+    let store = Store::open(options(dir.path())).unwrap();
+    assert_eq!(store.active_rooms(), 0);
+    drop(store);
+    for name in KAMAILIOS {
+        let column: String =
+            raw(&dir).query_row("SELECT name FROM pragma_table_info(?1)", [name], |row| row.get(0)).unwrap();
+        assert_eq!(column, "theirs", "{name} is left alone");
+    }
+}
