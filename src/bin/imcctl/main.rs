@@ -6,6 +6,7 @@
 mod ask;
 mod call;
 mod guess;
+mod keys;
 mod manual;
 mod show;
 mod watch;
