@@ -52,12 +52,16 @@
 //! | what a phone's answer means | [`chat::outcome`] |
 //! | what becomes of a room when an account ends | [`chat::depart`] |
 //! | what an administrator does to a room | [`chat::govern`], carried out by [`service::focus`] |
+//! | how rosters become what a file says | [`presence::sync`] |
 //! | what members see of a message | [`chat::render`] |
 //! | what watchers are told of a person | [`presence::compose`], from what [`presence::pidf`] reads |
 //! | what a watcher is told, and when | [`presence::agent`], in virtual time; the documents beside it |
 //! | who may see whom | [`presence::roster`], done by [`service::roster`] |
 //! | what presence has to know of rooms, mailboxes, phones | [`service::presence`] |
 //! | a management command | a row in [`edge::control::table`] and a method of [`edge::control::Management`], [`edge::control::Rooms`] or [`edge::control::Rosters`] |
+//! | what management overhears | [`service::followers`], told by [`edge::control`] |
+//! | how `imcctl` is spoken to, asks and shows | `src/bin/imcctl/` |
+//! | a backup put back | [`store::restore()`] |
 //! | a configuration key | [`config`] and `etc/imcd.toml` |
 //! | a table or column | a new file in `sql/sqlite/`, the statement in [`store`] |
 //! | a way to say no | [`refusal`] |

@@ -8,6 +8,7 @@ mod listen;
 mod manage;
 mod people;
 mod rooms;
+mod tail;
 
 use std::fs::{File, OpenOptions};
 use std::net::{IpAddr, SocketAddr};
@@ -41,6 +42,7 @@ use crate::service::delivery::{Delivery, Report, Wires};
 use crate::service::domains::Domains;
 use crate::service::focus::buddies::Questions;
 use crate::service::focus::{Focus, Rules, TOLD_AGAIN, Turns};
+use crate::service::followers::Followers;
 use crate::service::identity::Identity;
 use crate::service::offline::Offline;
 use crate::service::person::People;
@@ -112,7 +114,11 @@ fn start_log(config: &Config) -> SetLevel {
 
 // ── start ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-fn lock_data_dir(dir: &Path) -> Result<Flock<File>, Fault> {
+/// Takes the data directory for one process. It is free again when the lock is dropped.
+///
+/// # Errors
+/// Another process has it, or the file of the lock cannot be written.
+pub fn lock_data_dir(dir: &Path) -> Result<Flock<File>, Fault> {
     std::fs::create_dir_all(dir).map_err(|error| {
         Fault::Internal(format!("cannot make the data directory {}: {error}", dir.display()))
     })?;
@@ -174,13 +180,10 @@ impl House for Rooms {
         self.uas.screen(message, flow, tag)
     }
 
-    fn never_blocks(&self, message: &Message<'_>, flow: &Flow) -> bool {
-        self.uas.never_blocks(message, flow)
-    }
-
     fn request(&self, shard: usize, key: TxKey, request: NewRequest) -> Option<Serving<Served>> {
         let uas = self.uas.clone();
-        let NewRequest { flow, bytes, tag, never_blocks } = request;
+        let NewRequest { flow, bytes, tag } = request;
+        let never_blocks = uas.never_blocks(&bytes, &flow);
         let serving = Box::pin(async move { uas.serve(&bytes, flow, &tag).await });
         if never_blocks {
             return Some(serving);
@@ -257,6 +260,7 @@ struct Server {
     streams: Arc<Streams>,
     gauges: Vec<Arc<Gauges>>,
     presence: Arc<Presence>,
+    followers: Arc<Followers>,
     watching: Arc<Mutex<presence::Counters>>,
     listening: Vec<Listening>,
     clock: Clock,
@@ -272,7 +276,7 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
     let clock = Clock::start();
     let shards = cores();
     let (sockets, listeners, listening) = bind(&config, shards)?;
-    let store = open_store(&config)?;
+    let store = Store::open(store_options(&config))?;
     let ids = Ids::new(&store.secret("ids")?);
     // One for each shard, and the notifier's.
     let inboxes = Arc::new((0..=shards).map(|_| Inbox::new()).collect::<Result<Vec<_>, _>>()?);
@@ -295,6 +299,10 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         Delivery::start(Wires { tell, hurry, shards }, ids, store.clone(), clock, room_max, start.clone())?;
     delivery.set_copies(config.delivery.copy_to_sender);
     let domains = Arc::new(Domains::new(&config));
+    for domain in store.domains()? {
+        // The configuration may name it by now.
+        domains.add(&domain);
+    }
     let identity = Arc::new(Identity::new(&config, domains.clone(), store.clone(), clock)?);
     let faces = Arc::new(Faces::new(listening.len()));
     let flows = Arc::new(StreamFlows { streams: OnceLock::new(), faces: faces.clone() });
@@ -388,7 +396,14 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         limits,
         patience_ms: timers.patience().as_millis() as i64,
     });
-    announce_commits(&store, &delivery, &registrar, &receipts, &presence, runtime.clone());
+    let followers = Arc::new(Followers::default());
+    let told = Told {
+        delivery: delivery.clone(),
+        receipts: receipts.clone(),
+        presence: presence.clone(),
+        followers: followers.clone(),
+    };
+    announce_commits(&store, told, &registrar, runtime.clone());
     let house = Arc::new(Rooms {
         uas,
         presence: presence.clone(),
@@ -473,6 +488,7 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         streams,
         gauges,
         presence,
+        followers,
         watching,
         listening,
         clock,
@@ -500,8 +516,9 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
     Ok(())
 }
 
-fn open_store(config: &Config) -> Result<Store, Fault> {
-    Store::open(Options {
+/// How the store is to be, as the configuration says.
+pub fn store_options(config: &Config) -> Options {
+    Options {
         path: config.db_file(),
         rooms_table: config.imc.rooms_table.clone(),
         members_table: config.imc.members_table.clone(),
@@ -510,7 +527,7 @@ fn open_store(config: &Config) -> Result<Store, Fault> {
         history_max_bytes: config.history.max_bytes,
         device_keep: Duration::from_secs(u64::from(config.offline.expire_time)),
         ..Options::default()
-    })
+    }
 }
 
 fn sip_limits(config: &Config) -> Limits {
@@ -522,18 +539,18 @@ fn timers(config: &Config) -> Timers {
     Timers { t1: ms(config.sip.t1_ms), t2: ms(config.sip.t2_ms), t4: ms(config.sip.t4_ms) }
 }
 
+/// Who is told of each commit.
+struct Told {
+    delivery: Arc<Delivery>,
+    receipts: Arc<Receipts>,
+    presence: Arc<Presence>,
+    followers: Arc<Followers>,
+}
+
 /// What is committed is announced; whoever hears of himself for the first time, and has no binding, is opened a
 /// route if there is one.
-fn announce_commits(
-    store: &Store,
-    delivery: &Arc<Delivery>,
-    registrar: &Arc<Registrar>,
-    receipts: &Arc<Receipts>,
-    presence: &Arc<Presence>,
-    runtime: tokio::runtime::Handle,
-) {
-    let (delivery, registrar, known) = (delivery.clone(), registrar.clone(), store.clone());
-    let (receipts, presence) = (receipts.clone(), presence.clone());
+fn announce_commits(store: &Store, told: Told, registrar: &Arc<Registrar>, runtime: tokio::runtime::Handle) {
+    let (registrar, known) = (registrar.clone(), store.clone());
     store.on_commit(Box::new(move |news| {
         if registrar.has_routes() {
             let opened: Vec<AccountId> =
@@ -553,9 +570,10 @@ fn announce_commits(
                 });
             }
         }
-        receipts.committed(&news);
-        presence.committed(&news);
-        delivery.announce(news);
+        told.receipts.committed(&news);
+        told.presence.committed(&news);
+        told.followers.committed(&news);
+        told.delivery.announce(news);
     }));
 }
 

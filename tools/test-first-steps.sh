@@ -142,7 +142,7 @@ done
 [ "$blocks" -gt 10 ] || fail "docs/first-steps.md has only $blocks blocks"
 
 # The last thing asked of the server is what rooms there are, and who belongs to this one.
-for word in private alice@$server bob@$server; do
+for word in "^team@$server .*alice@$server  *yes " "^alice@$server " "^bob@$server "; do
     grep -q "$word" "$work/server.shown" || fail "nothing of $word in: $(cat "$work/server.shown")"
 done
 grep -q 'auth=true' "$root/var/log/imcd.log" || fail "the server asks for no passwords"

@@ -20,7 +20,7 @@ pub use check::BOUNDS;
 pub use load::{ConfigError, Problem, RELOADABLE, is_reloadable};
 pub use values::{
     Algorithm, AuthMode, Cidr, CommandChar, Dialect, HostPort, Level, Listener, LogFormat, NameServer,
-    OutboundProxy, Period, Prefix, WhoMayCreate,
+    OutboundProxy, Period, Prefix, WhoMayCreate, is_host,
 };
 
 /// Everything that can be set (spec §2). Every field has a default; an unknown key is an error.

@@ -291,7 +291,7 @@ impl fmt::Display for HostPort {
 }
 
 /// Whether `text` can be the host of an address.
-pub(super) fn is_host(text: &str) -> bool {
+pub fn is_host(text: &str) -> bool {
     Aor::new("a", text).is_some()
 }
 

@@ -107,8 +107,6 @@ pub struct NewRequest {
     pub flow: Flow,
     pub bytes: Bytes,
     pub tag: String,
-    /// It may be served on the shard's thread.
-    pub never_blocks: bool,
 }
 
 /// The answer to a request; `None`: there is none.
@@ -118,8 +116,6 @@ pub type Served = Option<(Bytes, Keep)>;
 pub trait House: Send + Sync + 'static {
     /// A request that may be refused without looking anything up: the answer, or `None`.
     fn screen(&self, message: &Message<'_>, flow: &Flow, tag: &str) -> Option<Bytes>;
-    /// Whether nothing has to be looked up to serve it.
-    fn never_blocks(&self, message: &Message<'_>, flow: &Flow) -> bool;
     /// A new request; `tag` goes into To. Given back, it is served on this thread; else it is answered through
     /// `shard`'s inbox.
     fn request(&self, shard: usize, key: TxKey, request: NewRequest) -> Option<Serving<Served>>;
@@ -398,9 +394,7 @@ impl Driver {
                     }
                     None => {
                         let bytes = owned.unwrap_or_else(|| Bytes::copy_from_slice(bytes));
-                        let never_blocks = self.house.never_blocks(&message, &flow);
-                        let tag = tag.as_str().to_owned();
-                        let request = NewRequest { flow, bytes, tag, never_blocks };
+                        let request = NewRequest { flow, bytes, tag: tag.as_str().to_owned() };
                         if let Some(serving) = self.house.request(self.index, key, request) {
                             let done = work.tasks.start(key, serving);
                             self.served(now, done, work);

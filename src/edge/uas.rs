@@ -164,16 +164,15 @@ impl Uas {
         Some((self.write(&message, &flow, tag, answer), keep))
     }
 
-    /// Whether this is a post or the next state of somebody: judged by what is in memory, then waiting for the disk
-    /// or the agent. Commands may read long lists, registrations are written and read, and who publishes for the first
-    /// time is looked up; those are for the runtime.
-    pub fn never_blocks(&self, message: &Message<'_>, flow: &Flow) -> bool {
-        let at_once = match message.method() {
-            Some("MESSAGE") => !message.body().starts_with(self.focus.start.as_bytes()),
-            Some("PUBLISH") => message.get(Name::SipIfMatch).is_some(),
-            _ => false,
-        };
-        at_once && !self.identity.proves_itself(flow)
+    /// Whether this is a post: judged by what is in memory, then waiting for the disk. Commands may read long
+    /// lists, and registrations are written and read; those are for the runtime. So is what people publish: read on
+    /// the shard's thread, a storm of it takes from the rooms what their datagrams need to be heard at all.
+    pub fn never_blocks(&self, bytes: &Bytes, flow: &Flow) -> bool {
+        let start = self.focus.start.as_bytes();
+        let body = memchr::memmem::find(bytes, b"\r\n\r\n").map(|at| &bytes[at + 4..]);
+        bytes.starts_with(b"MESSAGE ")
+            && body.is_some_and(|body| !body.starts_with(start))
+            && !self.identity.proves_itself(flow)
     }
 
     fn write(&self, message: &Message<'_>, flow: &Flow, tag: &str, answer: Answering) -> Bytes {

@@ -15,6 +15,7 @@ pub mod publication;
 pub mod rlmi;
 pub mod roster;
 pub mod summary;
+pub mod sync;
 pub mod winfo;
 pub mod xml;
 

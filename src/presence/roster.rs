@@ -81,6 +81,22 @@ impl Bond {
         }
     }
 
+    /// `none`, `to`, `from`, `both`, `asked`.
+    pub fn named(word: &str) -> Option<Bond> {
+        let all = [Bond::None, Bond::To, Bond::From, Bond::Both, Bond::Asked];
+        all.into_iter().find(|bond| bond.word().eq_ignore_ascii_case(word))
+    }
+
+    /// What the one sees of the other, and the other of him.
+    fn sight(self) -> (bool, bool) {
+        match self {
+            Bond::None | Bond::Asked => (false, false),
+            Bond::To => (true, false),
+            Bond::From => (false, true),
+            Bond::Both => (true, true),
+        }
+    }
+
     pub fn word(self) -> &'static str {
         match self {
             Bond::None => "none",
@@ -111,10 +127,14 @@ pub enum Deed {
     Links,
     /// An administrator takes the sight from both, and leaves their entries.
     Unlinks,
+    /// An administrator puts the other on his roster, seeing what this says: as [`Bond::Asked`], nothing.
+    Puts(Bond),
+    /// An administrator takes the entry off, as if it had never been: nobody has said no.
+    Drops,
 }
 
 impl Deed {
-    pub const ALL: [Deed; 8] = [
+    pub const ALL: [Deed; 13] = [
         Deed::Subscribes,
         Deed::Lists,
         Deed::Adds,
@@ -123,6 +143,11 @@ impl Deed {
         Deed::Removes,
         Deed::Links,
         Deed::Unlinks,
+        Deed::Puts(Bond::None),
+        Deed::Puts(Bond::To),
+        Deed::Puts(Bond::From),
+        Deed::Puts(Bond::Both),
+        Deed::Drops,
     ];
 }
 
@@ -185,6 +210,17 @@ pub fn decide(mine: Flags, his: Flags, deed: Deed) -> Option<Change> {
             let less = SIGHT.with(F::ASKED).with(F::WANTS);
             plain(mine.without(less), his.without(less))
         }
+        Deed::Puts(bond) => {
+            let (to, from) = bond.sight();
+            let sees = |flags: Flags, sees: bool, other_sees: bool| {
+                let flags = flags.without(SIGHT).without(F::ASKED);
+                let flags = if sees { flags.with(F::SEES).with(F::WANTS) } else { flags };
+                if other_sees { flags.with(F::SEEN).without(F::REFUSED) } else { flags }
+            };
+            // On the roster of the one who is given it, he is no stranger any more.
+            plain(sees(mine.without(F::REFUSED), to, from), sees(his, from, to))
+        }
+        Deed::Drops => plain(F::NONE, his.without(SIGHT)),
     }
 }
 
@@ -311,6 +347,15 @@ mod tests {
             (BOTH, BOTH, Refuses, change(TO.with(R), FROM.with(W), false)),
             (BOTH, BOTH, Removes, change(R, N, false)),
             (BOTH, BOTH, Unlinks, change(N, N, false)),
+            // An administrator's word stands for both.
+            (N, N, Puts(Bond::None), change(N, N, false)),
+            (N, N, Puts(Bond::To), change(TO, FROM, false)),
+            (N, ASKING, Puts(Bond::From), change(FROM, TO, false)),
+            (R, ASKING, Puts(Bond::Both), change(BOTH, BOTH, false)),
+            (ASKING, R, Puts(Bond::To), change(TO, FROM, false)),
+            (BOTH, BOTH, Puts(Bond::To), change(TO, FROM.with(W), false)),
+            (BOTH, BOTH, Drops, change(N, W, false)),
+            (R, ASKING, Drops, change(N, ASKING, false)),
         ];
         for (mine, his, deed, wanted) in table {
             assert_eq!(decide(*mine, *his, *deed), *wanted, "{mine:?} {his:?} {deed:?}");

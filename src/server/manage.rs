@@ -15,8 +15,8 @@ use crate::chat::settings::{self, KEYS, NoSuch, either};
 use crate::chat::shard::Counters;
 use crate::config::Level;
 use crate::edge::control::{
-    AccountInfo, BindingInfo, BlockedInfo, BroadcastInfo, Denied, LetterInfo, Management, ReloadInfo,
-    RemovedInfo, SettingInfo, Stat, Status, Vitals,
+    AccountInfo, BindingInfo, BlockedInfo, BroadcastInfo, Denied, DomainInfo, LetterInfo, Management,
+    ReloadInfo, RemovedInfo, SettingInfo, Stat, Status, Vitals,
 };
 use crate::refusal::Fault;
 use crate::registration::Binding;
@@ -56,7 +56,7 @@ impl Server {
 
     pub(super) fn served(&self, domain: &str) -> Result<String, Denied> {
         let none = std::net::Ipv4Addr::UNSPECIFIED.into();
-        let known = self.domains.canonical(domain, none).map(str::to_owned);
+        let known = self.domains.canonical(domain, none).map(|domain| domain.to_string());
         known.ok_or_else(|| Denied::Refused(format!("the domain {domain} is not served here")))
     }
 
@@ -65,6 +65,15 @@ impl Server {
         let domain = self.served(who.host())?;
         Aor::new(&canonical(who.user()), &domain)
             .ok_or_else(|| Denied::Refused(format!("{who} is no address")))
+    }
+
+    fn domain_info(&self, domain: &str, configured: bool) -> Result<DomainInfo, Denied> {
+        Ok(DomainInfo {
+            domain: domain.to_owned(),
+            configured,
+            accounts: self.store.accounts(Some(domain))?.len(),
+            rooms: self.store.rooms(Some(domain), None)?.len(),
+        })
     }
 
     fn account(&self, address: &Aor) -> Result<Account, Denied> {
@@ -256,6 +265,44 @@ impl Management for Server {
         }
     }
 
+    async fn domain_list(&self) -> Result<Vec<DomainInfo>, Denied> {
+        let served = self.domains.served();
+        served.iter().map(|(domain, configured)| self.domain_info(domain, *configured)).collect()
+    }
+
+    async fn domain_add(&self, domain: String) -> Result<DomainInfo, Denied> {
+        if !crate::config::is_host(&domain) {
+            return Err(Denied::Refused(format!("{domain} is no name of a host")));
+        }
+        // On disk first: what is served once is served after a crash.
+        if self.served(&domain).is_ok() {
+            return Err(Denied::Refused(format!("the domain {domain} is served already")));
+        }
+        self.store.add_domain(&domain).await?;
+        self.domains.add(&domain);
+        self.domain_info(&domain, false)
+    }
+
+    async fn domain_remove(&self, domain: String) -> Result<(), Denied> {
+        let served = self.domains.served();
+        let known = served.iter().find(|(served, _)| served.eq_ignore_ascii_case(&domain));
+        let Some((known, configured)) = known else {
+            return Err(Denied::NotFound(format!("no domain {domain}")));
+        };
+        if *configured {
+            return Err(Denied::Refused(format!("the configuration names {known}; take it out there")));
+        }
+        let info = self.domain_info(known, false)?;
+        if info.accounts + info.rooms > 0 {
+            let (accounts, rooms) = (info.accounts, info.rooms);
+            return Err(Denied::Refused(format!(
+                "{known} has accounts ({accounts}) or rooms ({rooms}); remove these first"
+            )));
+        }
+        self.domains.remove(known);
+        Ok(self.store.remove_domain(known).await?)
+    }
+
     async fn server_status(&self) -> Result<Status, Denied> {
         let config = self.config.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         let listener = |known: &crate::service::registrar::Listening| {
@@ -265,7 +312,7 @@ impl Management for Server {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
             uptime_s: self.started.elapsed().as_secs(),
-            domains: self.domains.served().to_vec(),
+            domains: self.domains.served().iter().map(|(domain, _)| domain.to_string()).collect(),
             listeners: self.listening.iter().map(listener).collect(),
             auth: if config.auth_required() { "digest" } else { "open" },
             accounts: self.store.accounts(None)?.len(),

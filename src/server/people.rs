@@ -2,11 +2,14 @@
 
 use super::Server;
 use super::manage::missing;
-use crate::edge::control::{AvatarInfo, BuddyInfo, Denied, PairInfo, PresenceInfo, Rosters};
+use crate::edge::control::{
+    AvatarInfo, BuddyInfo, Denied, EntryInfo, PairInfo, PresenceInfo, Rosters, StepInfo,
+};
 use crate::presence::State;
 use crate::presence::roster::{self, BUDDIES_MAX, Bond, Deed};
+use crate::presence::sync::{self, Step};
 use crate::service::roster::HOPS;
-use crate::store::{Account, Avatar, Called, Related};
+use crate::store::{Account, Avatar, Called, Put, Related};
 use crate::types::Aor;
 
 impl Server {
@@ -47,6 +50,61 @@ impl Server {
             says,
             note,
             avatar: account.avatar.as_deref().unwrap_or_default().to_owned(),
+        }
+    }
+}
+
+impl Server {
+    /// The rosters of a domain's accounts, or all.
+    fn entries(&self, domain: Option<&str>) -> Result<Vec<sync::Entry>, Denied> {
+        let domain = domain.map(|domain| self.served(domain)).transpose()?;
+        let mut entries = Vec::new();
+        for owner in self.store.roster_owners(domain.as_deref())? {
+            entries.extend(self.store.buddies(&owner)?.into_iter().map(|buddy| sync::Entry {
+                account: owner.clone(),
+                user: buddy.contact,
+                bond: Bond::of(buddy.flags),
+                nick: buddy.nick,
+                groups: buddy.groups,
+            }));
+        }
+        Ok(entries)
+    }
+}
+
+fn entry_info(entry: &sync::Entry) -> EntryInfo {
+    EntryInfo {
+        account: entry.account.to_string(),
+        user: entry.user.to_string(),
+        sight: entry.bond.word(),
+        nick: entry.nick.clone().unwrap_or_default(),
+        groups: entry.groups.clone(),
+    }
+}
+
+fn step_info(step: &Step) -> StepInfo {
+    let (change, entry) = match step {
+        Step::Add(entry) => ("add", entry_info(entry)),
+        Step::Change(entry) => ("change", entry_info(entry)),
+        Step::Remove { account, user } => {
+            let (account, user) = (account.to_string(), user.to_string());
+            ("remove", EntryInfo { account, user, sight: "none", nick: String::new(), groups: Vec::new() })
+        }
+    };
+    StepInfo { change, entry }
+}
+
+fn put_of(step: Step) -> Put {
+    match step {
+        Step::Add(entry) | Step::Change(entry) => Put {
+            owner: entry.account,
+            contact: entry.user,
+            bond: Some(entry.bond),
+            nick: entry.nick,
+            groups: entry.groups,
+        },
+        Step::Remove { account, user } => {
+            Put { owner: account, contact: user, bond: None, nick: None, groups: Vec::new() }
         }
     }
 }
@@ -107,6 +165,110 @@ impl Rosters for Server {
 
     async fn roster_link(&self, account: Aor, user: Aor, link: bool) -> Result<PairInfo, Denied> {
         self.relate(&account, &user, if link { Deed::Links } else { Deed::Unlinks }).await
+    }
+
+    async fn roster_put(
+        &self,
+        account: Aor,
+        user: Aor,
+        sight: String,
+        nick: Option<String>,
+        groups: Option<String>,
+    ) -> Result<PairInfo, Denied> {
+        let (who, whom) = (self.known_account(&account)?.address, self.anybody(&user)?);
+        if who == whom {
+            return Err(Denied::Refused(format!("{who} sees itself already")));
+        }
+        let put = Put {
+            owner: who.clone(),
+            contact: whom.clone(),
+            bond: Bond::named(&sight),
+            nick: nick.and_then(|nick| roster::name(&nick)),
+            groups: roster::groups(groups.as_deref()),
+        };
+        let bond = put.bond.unwrap_or(Bond::None).word();
+        if !self.focus.roster.put(vec![put]).await?.is_empty() {
+            return Err(Denied::Refused(format!("one of both has {BUDDIES_MAX} buddies already")));
+        }
+        Ok(PairInfo { account: who.to_string(), user: whom.to_string(), sight: bond })
+    }
+
+    async fn roster_dump(&self, domain: Option<String>) -> Result<Vec<EntryInfo>, Denied> {
+        Ok(self.entries(domain.as_deref())?.iter().map(entry_info).collect())
+    }
+
+    async fn roster_clear(&self, of: String) -> Result<usize, Denied> {
+        let owners = match of.as_str() {
+            "all" => self.store.roster_owners(None)?,
+            one if one.contains('@') => {
+                let who = Aor::parse(one.strip_prefix("sip:").unwrap_or(one));
+                let who = who.ok_or_else(|| Denied::Refused(format!("{one} is no address")))?;
+                vec![self.known_account(&who)?.address]
+            }
+            domain => match self.served(domain) {
+                Ok(domain) => self.store.roster_owners(Some(&domain))?,
+                // A bare name, as everywhere else.
+                Err(_) => {
+                    let who = Aor::new(domain, self.domains.default_domain());
+                    let who = who.ok_or_else(|| Denied::Refused(format!("{domain} is no address")))?;
+                    vec![self.known_account(&who)?.address]
+                }
+            },
+        };
+        let mut gone = Vec::new();
+        for owner in owners {
+            gone.extend(self.store.buddies(&owner)?.into_iter().map(|buddy| Put {
+                owner: owner.clone(),
+                contact: buddy.contact,
+                bond: None,
+                nick: None,
+                groups: Vec::new(),
+            }));
+        }
+        let removed = gone.len();
+        self.focus.roster.put(gone).await?;
+        Ok(removed)
+    }
+
+    async fn roster_sync(
+        &self,
+        text: String,
+        domain: Option<String>,
+        dry_run: bool,
+    ) -> Result<Vec<StepInfo>, Denied> {
+        let domain = domain.map(|domain| self.served(&domain)).transpose()?;
+        let default = domain.as_deref().unwrap_or(self.domains.default_domain());
+        let mut wanted = sync::read(&text, default).map_err(Denied::Refused)?;
+        for entry in &mut wanted {
+            entry.account = self.known_account(&entry.account)?.address;
+            entry.user = self.anybody(&entry.user)?;
+        }
+        if let Some(domain) = &domain
+            && let Some(entry) =
+                wanted.iter().find(|entry| !entry.account.host().eq_ignore_ascii_case(domain))
+        {
+            return Err(Denied::Refused(format!("{} is not of the domain {domain}", entry.account)));
+        }
+        // What one line says of two is on both rosters: of the other's only where it is one of these.
+        let ours = |who: &Aor| domain.as_deref().is_none_or(|domain| who.host().eq_ignore_ascii_case(domain));
+        let mut steps = sync::plan(&self.entries(domain.as_deref())?, &wanted);
+        steps.retain(|step| match step {
+            Step::Add(entry) | Step::Change(entry) => ours(&entry.account),
+            Step::Remove { account, .. } => ours(account),
+        });
+        let mut infos: Vec<StepInfo> = steps.iter().map(step_info).collect();
+        if !dry_run {
+            let full = self.focus.roster.put(steps.into_iter().map(put_of).collect()).await?;
+            for put in full {
+                let left_out = infos.iter_mut().find(|info| {
+                    info.entry.account == put.owner.as_str() && info.entry.user == put.contact.as_str()
+                });
+                if let Some(info) = left_out {
+                    info.change = "full";
+                }
+            }
+        }
+        Ok(infos)
     }
 
     async fn presence_show(&self, account: Aor) -> Result<PresenceInfo, Denied> {

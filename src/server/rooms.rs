@@ -6,10 +6,11 @@ use crate::chat::govern::{Order, Undone};
 use crate::chat::room::Role;
 use crate::edge::control::{Denied, MemberInfo, RoomInfo, Rooms, SaidInfo};
 use crate::service::focus::shown_text;
+use crate::store::RoomLine;
 use crate::types::{Aor, Member, Room};
 
 impl Server {
-    fn room(&self, address: &Aor) -> Result<Room, Denied> {
+    pub(super) fn room(&self, address: &Aor) -> Result<Room, Denied> {
         let address = self.ours(address)?;
         let cell = self.store.room(&address)?.ok_or_else(|| missing("room", &address))?;
         let room = cell.read().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -55,13 +56,17 @@ fn role(word: &str) -> Result<Role, Denied> {
 impl Rooms for Server {
     async fn room_list(&self, domain: Option<String>) -> Result<Vec<RoomInfo>, Denied> {
         let domain = domain.map(|domain| self.served(&domain)).transpose()?;
-        let mut rooms = Vec::new();
-        for line in self.store.rooms(domain.as_deref(), None)? {
-            if let Some(cell) = self.store.room(&line.address)? {
-                rooms.push(info(&cell.read().unwrap_or_else(std::sync::PoisonError::into_inner)));
-            }
-        }
-        Ok(rooms)
+        // From the disk: a list of all rooms does not bring all of them into memory.
+        let lines = self.store.rooms(domain.as_deref(), None)?;
+        let info = |line: RoomLine| RoomInfo {
+            room: line.address.to_string(),
+            title: line.title.unwrap_or_default(),
+            owner: line.owner.map(|owner| owner.to_string()).unwrap_or_default(),
+            private: line.private,
+            members: line.members,
+            invited: line.invited,
+        };
+        Ok(lines.into_iter().map(info).collect())
     }
 
     async fn room_show(&self, room: Aor) -> Result<RoomInfo, Denied> {

@@ -220,13 +220,12 @@ impl Focus {
     }
 
     pub fn is_manager(&self, address: &Aor) -> bool {
-        address.user().eq_ignore_ascii_case(&self.manager)
-            && self.domains.served().iter().any(|domain| domain.eq_ignore_ascii_case(address.host()))
+        address.user().eq_ignore_ascii_case(&self.manager) && self.domains.serves(address.host())
     }
 
     /// The manager of a served domain.
     pub fn manager_of(&self, host: &str, local: std::net::IpAddr) -> Option<Aor> {
-        self.domains.canonical(host, local).and_then(|domain| Aor::new(&self.manager, domain))
+        self.domains.canonical(host, local).and_then(|domain| Aor::new(&self.manager, &domain))
     }
 
     /// Rooms and the manager speak for themselves: what comes in their name would go round between rooms.
@@ -267,7 +266,7 @@ impl Focus {
     /// A MESSAGE to a room, to the manager, or to an address where a command may make a room.
     pub async fn hear(&self, said: &Incoming) -> Result<Reply, Fault> {
         let local = said.flow.local.ip();
-        let canonical = |host: &str| self.domains.canonical(host, local).map(str::to_owned);
+        let canonical = |host: &str| self.domains.canonical(host, local).map(|domain| domain.to_string());
         let names = Names { addressed: &said.target, canonical: &canonical };
         let what = content(said.content_type.as_deref());
         if is_automatic(said.content_type.as_deref(), &said.body) {
@@ -327,7 +326,8 @@ impl Focus {
 
     /// A command that would make a room of the address it is sent to: the focus refuses it if the name is taken.
     pub fn makes_a_room(&self, said: &Incoming) -> bool {
-        let canonical = |host: &str| self.domains.canonical(host, said.flow.local.ip()).map(str::to_owned);
+        let canonical =
+            |host: &str| self.domains.canonical(host, said.flow.local.ip()).map(|domain| domain.to_string());
         let names = Names { addressed: &said.target, canonical: &canonical };
         content(said.content_type.as_deref()) == Content::Plain
             && matches!(
@@ -584,7 +584,7 @@ impl Focus {
 
     /// What a user that a command names can be.
     fn whom(&self, said: &Incoming, user: &Aor) -> Result<Whom, Fault> {
-        if !self.domains.served().iter().any(|domain| domain.eq_ignore_ascii_case(user.host())) {
+        if !self.domains.serves(user.host()) {
             return Ok(if self.may_write_abroad(&said.speaker) { Whom::Foreign } else { Whom::Barred });
         }
         if self.is_manager(user) || self.room(user)?.is_some() {

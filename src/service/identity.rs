@@ -117,7 +117,7 @@ impl Identity {
         let named = if message.method() == Some("REGISTER") { message.to() } else { message.from() };
         let host = named.and_then(|named| named.uri().map(|uri| uri.host));
         let domain = host.and_then(|host| self.domains.canonical(host, flow.local.ip()));
-        domain.unwrap_or(self.domains.default_domain()).to_owned()
+        domain.map_or_else(|| self.domains.default_domain().to_owned(), |domain| domain.to_string())
     }
 
     /// Refuses at once what cannot be authenticated, without any look-up: no credentials, or a nonce that is
@@ -208,12 +208,12 @@ impl Identity {
         let Some(given) = credentials(message, &realm) else { return Err(again(false)) };
         let local = flow.local.ip();
         let domain = match given.domain() {
-            Some(spelled) => self.domains.canonical(spelled, local).map(str::to_owned),
+            Some(spelled) => self.domains.canonical(spelled, local),
             // Without a domain the realm's, or that of the account which the request names.
-            None => self.domains.canonical(&realm, local).map(str::to_owned).or_else(|| {
+            None => self.domains.canonical(&realm, local).or_else(|| {
                 let named = if message.method() == Some("REGISTER") { message.to() } else { message.from() };
                 let host = named.and_then(|named| named.uri().map(|uri| uri.host))?;
-                self.domains.canonical(host, local).map(str::to_owned)
+                self.domains.canonical(host, local)
             }),
         };
         let account = domain.and_then(|domain| Aor::new(given.user(), &domain));

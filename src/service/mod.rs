@@ -4,6 +4,7 @@ pub mod clock;
 pub mod delivery;
 pub mod domains;
 pub mod focus;
+pub mod followers;
 pub mod identity;
 mod lists;
 pub mod offline;

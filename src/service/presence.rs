@@ -354,7 +354,7 @@ impl Presence {
         let host = who.host().trim_start_matches('[').trim_end_matches(']');
         let local = host.parse().unwrap_or(unspecified);
         let domain = self.focus.domains.canonical(who.host(), local)?;
-        Aor::new(who.user(), domain)
+        Aor::new(who.user(), &domain)
     }
 
     // ── what the agent says ──────────────────────────────────────────────────────────────────────────────

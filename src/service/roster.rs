@@ -3,6 +3,7 @@
 //! Prevents that a watcher learns anything of somebody who has not agreed, not even that he was blocked or never asked.
 //! Never sends a NOTIFY itself: [`Watched`] is told what has changed, after it is durable.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
 use sha1::{Digest, Sha1};
@@ -15,7 +16,7 @@ use crate::presence::avatar::{AVATAR_MAX, media};
 use crate::presence::roster::{BUDDIES_MAX, Bond, Deed, Flags, decide};
 use crate::presence::{Standing, State};
 use crate::refusal::{Fault, Refusal};
-use crate::store::{Avatar, Buddy, Called, Pair, Related, Store, Words};
+use crate::store::{Avatar, Buddy, Called, Pair, Put, Related, Store, Words};
 use crate::types::{Aor, NewEntry, UnixMs};
 
 /// Max-Forwards of what nobody's MESSAGE caused (RFC 3261 §8.1.1.6).
@@ -230,6 +231,20 @@ impl Roster {
             self.told(|watched| watched.roster(who));
         }
         Ok(known)
+    }
+
+    /// Makes entries of rosters as an administrator wants them. What did not fit.
+    pub async fn put(&self, puts: Vec<Put>) -> Result<Vec<Put>, Fault> {
+        let (pairs, full) = self.store.put_buddies(puts, self.now()).await?;
+        for pair in &pairs {
+            self.tell_standings(pair, Deed::Drops)?;
+        }
+        let concerned: BTreeSet<&str> =
+            pairs.iter().flat_map(|pair| [pair.mine.as_str(), pair.his.as_str()]).collect();
+        for owner in concerned.into_iter().filter_map(Aor::parse) {
+            self.told(|watched| watched.roster(&owner));
+        }
+        Ok(full)
     }
 
     /// One setting of his; what others see of him may hang on it.

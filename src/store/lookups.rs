@@ -24,6 +24,16 @@ impl Store {
         Ok(found.and_then(|(address, title)| Some(face_of(&Aor::parse(&address)?, title.as_deref()))))
     }
 
+    /// Whose mailbox a conversation is; `None` for a room.
+    pub fn owner_of(&self, conversation: ConvId) -> Result<Option<Aor>, Fault> {
+        let found = self.0.shared.readers.ask(|conn| {
+            conn.prepare_cached("SELECT address FROM conversation WHERE id = ?1 AND kind = 2")?
+                .query_row([conversation.0], |row| row.get::<_, String>(0))
+                .optional()
+        })?;
+        Ok(found.and_then(|address| Aor::parse(&address)))
+    }
+
     /// Every address that belongs to a room or has something in its mailbox.
     pub fn listeners(&self) -> Result<Vec<(AccountId, Aor)>, Fault> {
         self.0.shared.readers.ask(|conn| {

@@ -7,12 +7,14 @@
 mod accounts;
 mod archive;
 mod changes;
+mod domains;
 mod later;
 mod lookups;
 mod pages;
 mod people;
 mod presence;
 mod receipts;
+mod restore;
 mod rooms;
 mod roster;
 mod schema;
@@ -46,8 +48,9 @@ pub use archive::{Missed, MissedOf};
 pub use later::{Kept, Later, NewLater};
 pub use pages::Page;
 pub use receipts::Receipt;
+pub use restore::{Restored, Unrestored, restore};
 pub use rooms::RoomLine;
-pub use roster::{Buddy, Called, Pair, Related, Words};
+pub use roster::{Buddy, Called, Pair, Put, Related, Words};
 pub use status::Avatar;
 
 /// How the store is to be. Durations of zero mean none.

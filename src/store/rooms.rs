@@ -34,6 +34,8 @@ pub struct RoomLine {
     /// Members, without those invited.
     pub members: usize,
     pub owner: Option<Aor>,
+    pub invited: usize,
+    pub title: Option<String>,
 }
 
 /// Statements on the peers' tables, with their names put in once.
@@ -75,7 +77,10 @@ impl Statements {
                      WHERE m.room = 'sip:' || r.name || '@' || r.domain COLLATE NOCASE AND (m.flag & 4) = 0),
                     (SELECT m.username || '@' || m.domain FROM {members} m
                      WHERE m.room = 'sip:' || r.name || '@' || r.domain COLLATE NOCASE AND (m.flag & 1) <> 0
-                     ORDER BY m.id LIMIT 1)
+                     ORDER BY m.id LIMIT 1),
+                    (SELECT count(*) FROM {members} m
+                     WHERE m.room = 'sip:' || r.name || '@' || r.domain COLLATE NOCASE AND (m.flag & 4) <> 0),
+                    (SELECT c.title FROM conversation c WHERE c.id = r.conversation)
                  FROM {rooms} r
                  WHERE ((?2 IS NULL OR (r.flag & 1) = 0) AND (?1 IS NULL OR r.domain = ?1 COLLATE NOCASE))
                    OR (?2 IS NOT NULL AND (r.flag & 1) <> 0 AND EXISTS
@@ -210,6 +215,8 @@ impl Store {
                     private: row.get::<_, i64>(2)? & i64::from(room_flag::PRIVATE) != 0,
                     members: row.get::<_, i64>(3)?.max(0) as usize,
                     owner: row.get_ref(4)?.as_str_or_null()?.and_then(Aor::parse),
+                    invited: row.get::<_, i64>(5)?.max(0) as usize,
+                    title: row.get(6)?,
                 });
             }
             Ok(lines)

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::Store;
 use super::sqlite::Failure;
 use super::turn::Turn;
-use crate::presence::roster::{ASK_AGAIN, BUDDIES_MAX, Deed, Flags, decide};
+use crate::presence::roster::{ASK_AGAIN, BUDDIES_MAX, Bond, Deed, Flags, decide};
 use crate::refusal::Fault;
 use crate::types::{Aor, Commit, NewEntry, UnixMs};
 
@@ -59,6 +59,17 @@ pub struct Words {
 pub struct Called {
     pub nick: Option<Option<String>>,
     pub groups: Option<Vec<String>>,
+}
+
+/// An entry of a roster as an administrator wants it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Put {
+    pub owner: Aor,
+    pub contact: Aor,
+    /// `None`: it is to go.
+    pub bond: Option<Bond>,
+    pub nick: Option<String>,
+    pub groups: Vec<String>,
 }
 
 /// What still fits into a roster.
@@ -201,6 +212,42 @@ impl Store {
         .await
     }
 
+    /// Makes entries of rosters as they are to be, all in one transaction: the pairs as they were and are, and those
+    /// that did not fit into a roster.
+    pub async fn put_buddies(&self, puts: Vec<Put>, now: UnixMs) -> Result<(Vec<Pair>, Vec<Put>), Fault> {
+        self.write(move |turn| {
+            let (mut pairs, mut full) = (Vec::with_capacity(puts.len()), Vec::new());
+            for put in puts {
+                let deed = put.bond.map_or(Deed::Drops, Deed::Puts);
+                let (owner, contact) = (put.owner.clone(), put.contact.clone());
+                match turn.relate(owner, contact, deed, now, Words::default(), &mut None)? {
+                    Related::Done { pair, .. } => {
+                        turn.put_names(&put)?;
+                        pairs.push(pair);
+                    }
+                    Related::Nothing | Related::Full => full.push(put),
+                }
+            }
+            Ok((pairs, full))
+        })
+        .await
+    }
+
+    /// Everybody who has a roster, in a domain or all; by address.
+    pub fn roster_owners(&self, domain: Option<&str>) -> Result<Vec<Aor>, Fault> {
+        let like = domain.map(|domain| format!("@{domain}"));
+        self.0.shared.readers.ask(|conn| {
+            let rows = conn
+                .prepare_cached(
+                    "SELECT DISTINCT owner FROM roster WHERE flags <> ?1
+                        AND (?2 IS NULL OR substr(owner, -length(?2)) = ?2 COLLATE NOCASE) ORDER BY owner",
+                )?
+                .query_map(params![Flags::REFUSED.0, like], |row| row.get(0))?
+                .collect::<Result<Vec<String>, _>>()?;
+            Ok(rows.iter().filter_map(|text| Aor::parse(text)).collect())
+        })
+    }
+
     /// How somebody calls a buddy. False: he is none.
     pub async fn call_buddy(&self, who: &Aor, contact: &Aor, called: Called) -> Result<bool, Fault> {
         let (who, contact) = (who.clone(), contact.clone());
@@ -276,6 +323,25 @@ impl Turn<'_> {
             self.commit(Commit { room: None, entries, accepted: None })?;
         }
         Ok(Related::Done { pair: Pair { mine, his, before, after }, asked })
+    }
+
+    /// The entry's names; and its row, which stands for a buddy even if neither sees the other.
+    fn put_names(&self, put: &Put) -> Result<(), Failure> {
+        let (owner, contact) = (put.owner.as_str(), put.contact.as_str());
+        if put.bond.is_none() {
+            self.conn
+                .prepare_cached("DELETE FROM roster WHERE owner = ?1 AND contact = ?2")?
+                .execute([owner, contact])?;
+            return Ok(());
+        }
+        let groups = (!put.groups.is_empty()).then(|| put.groups.join("\n"));
+        self.conn
+            .prepare_cached(
+                "INSERT INTO roster (owner, contact, flags, nick, in_groups) VALUES (?1, ?2, 0, ?3, ?4)
+                 ON CONFLICT (owner, contact) DO UPDATE SET nick = excluded.nick, in_groups = excluded.in_groups",
+            )?
+            .execute(params![owner, contact, put.nick, groups])?;
+        Ok(())
     }
 
     /// Whether one more fits into a roster; of those who are no accounts, towards that contact. Takes the place.

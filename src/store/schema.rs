@@ -18,6 +18,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../sql/sqlite/0006_roster.sql"),
     include_str!("../../sql/sqlite/0007_presence.sql"),
     include_str!("../../sql/sqlite/0008_pictures.sql"),
+    include_str!("../../sql/sqlite/0009_domains.sql"),
 ];
 const IMC: &str = include_str!("../../sql/sqlite/imc.sql");
 const IMC_INDEXES: &str = include_str!("../../sql/sqlite/imc_indexes.sql");
@@ -46,6 +47,7 @@ impl Tables {
             "blocked",
             "conversation",
             "device",
+            "domain",
             "later",
             "log",
             "meta",
@@ -80,16 +82,46 @@ impl Tables {
     }
 }
 
+/// Whether it is a database of ours that this daemon can read, and has these tables of the peers. The error says why not.
+pub(super) fn known(conn: &Connection, peers: &[&str]) -> Result<(), String> {
+    let told = |error: rusqlite::Error| error.to_string();
+    let version: i64 = conn.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(told)?;
+    let there = |table: &str| {
+        conn.query_row(
+            "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND lower(name) = lower(?1))",
+            [table],
+            |row| row.get::<_, bool>(0),
+        )
+        .map_err(told)
+    };
+    for table in ["log", "conversation", "account", "span", "device", "meta"] {
+        if version < 1 || !there(table)? {
+            return Err("is no database of imcd".into());
+        }
+    }
+    if version > MIGRATIONS.len() as i64 {
+        return Err(newer(version));
+    }
+    for table in peers {
+        if !there(table)? {
+            return Err(format!("has no table {table}; was [imc] in the configuration another one then?"));
+        }
+    }
+    Ok(())
+}
+
+fn newer(version: i64) -> String {
+    let ours = MIGRATIONS.len();
+    format!("the database has schema {version}, this daemon knows {ours}: it was written by a newer one")
+}
+
 /// Brings the file to the present shape and takes in what the peers wrote. One transaction: all or nothing.
 pub(super) fn prepare(conn: &mut Connection, tables: &Tables) -> Result<(), Fault> {
     let tx = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(fault)?;
     let version: i64 = tx.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(fault)?;
     let version = version.max(0) as usize;
     if version > MIGRATIONS.len() {
-        return Err(Fault::Corrupt(format!(
-            "the database has schema {version}, this daemon knows {}: it was written by a newer one",
-            MIGRATIONS.len()
-        )));
+        return Err(Fault::Corrupt(newer(version as i64)));
     }
     for sql in &MIGRATIONS[version..] {
         tx.execute_batch(sql).map_err(fault)?;

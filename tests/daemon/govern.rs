@@ -21,7 +21,7 @@ fn refused(daemon: &Daemon, args: &[&str]) -> (Option<i32>, String) {
 #[test]
 fn a_room_is_made_run_and_destroyed_by_management() {
     let mut daemon = Setup::new().digest().start();
-    for name in ["alice", "bob", "carol"] {
+    for name in ["alice", "bob", "carol", "dave"] {
         daemon.account(name, "secret");
     }
     let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| daemon.udp(name));
@@ -50,6 +50,9 @@ fn a_room_is_made_run_and_destroyed_by_management() {
         let copy = phone.hears("maintenance at nine");
         assert_eq!(copy.sender_user(), "team");
     }
+    carol.expect(603, "team", "#invite alice");
+    bob.expect(202, "team", "#invite dave");
+    assert_eq!(done(&daemon, &["rooms"])[0], done(&daemon, &["room", "show", "team"]), "one truth in both");
     let said = done(&daemon, &["room", "history", "team"]);
     let said = said.as_array().unwrap();
     assert_eq!(
@@ -71,7 +74,8 @@ fn a_room_is_made_run_and_destroyed_by_management() {
     let list = done(&daemon, &["members", "team"]);
     assert_eq!(
         list,
-        json!([{ "user": "alice@example.org", "role": "owner" }, { "user": "carol@example.org", "role": "member" }])
+        json!([{ "user": "alice@example.org", "role": "owner" }, { "user": "carol@example.org", "role": "member" },
+                { "user": "dave@example.org", "role": "invited" }])
     );
     done(&daemon, &["room", "destroy", "team"]);
     carol.hears("*** Room has been destroyed");
@@ -200,4 +204,46 @@ fn the_daemon_is_reloaded_backed_up_and_made_talkative_while_it_runs() {
     assert_eq!(members, 2);
     bob.expect(202, "team", "still here");
     alice.hears("[bob]: still here");
+}
+
+#[test]
+fn domains_are_added_and_removed_while_it_runs() {
+    let mut daemon = Setup::new().digest().start();
+    daemon.account("alice", "secret");
+    let alice = daemon.udp("alice");
+    alice.expect(603, "sip:bob@new.example", "are you there?");
+    let added = done(&daemon, &["domain", "add", "new.example"]);
+    assert_eq!(added, json!({ "domain": "new.example", "configured": false, "accounts": 0, "rooms": 0 }));
+    done(&daemon, &["account", "add", "bob@new.example", "--password", "secret"]);
+    done(&daemon, &["room", "create", "team@new.example", "bob@new.example"]);
+    // After a crash too.
+    daemon.kill_and_restart();
+    let bob = daemon.phone("bob").domain("new.example").password("secret").registered();
+    alice.expect(200, "sip:bob@new.example", "hello over there");
+    bob.hears("hello over there");
+    alice.expect(202, "sip:team@new.example", "#join");
+    bob.hears("*** [alice@example.org] has joined the room");
+    let list = done(&daemon, &["domains"]);
+    assert_eq!(list[1], json!({ "domain": "new.example", "configured": false, "accounts": 1, "rooms": 1 }));
+    for (args, words) in [
+        (["domain", "add", "NEW.example"], "imcctl: the domain NEW.example is served already"),
+        (["domain", "add", "new example"], ""),
+        (["domain", "remove", "other.example"], "imcctl: no domain other.example"),
+        (
+            ["domain", "remove", "example.org"],
+            "imcctl: the configuration names example.org; take it out there",
+        ),
+        (
+            ["domain", "remove", "new.example"],
+            "imcctl: new.example has accounts (1) or rooms (1); remove these first",
+        ),
+    ] {
+        let (code, told) = refused(&daemon, &args);
+        assert!(code != Some(0) && (words.is_empty() || told == words), "{args:?}: {told}");
+    }
+    done(&daemon, &["room", "destroy", "team@new.example"]);
+    done(&daemon, &["account", "remove", "bob@new.example"]);
+    done(&daemon, &["domain", "remove", "new.example"]);
+    daemon.kill_and_restart();
+    assert_eq!(done(&daemon, &["domains"]).as_array().unwrap().len(), 1);
 }

@@ -81,7 +81,13 @@ impl Daemon {
         })
     }
 
-    fn document(&mut self) -> Result<Value, Failure> {
+    /// From now on the daemon may say nothing for as long as it likes.
+    pub fn wait_long(&self) -> Result<(), Failure> {
+        self.stream.get_ref().set_read_timeout(None).map_err(lost)
+    }
+
+    /// The next document.
+    pub fn document(&mut self) -> Result<Value, Failure> {
         let mut line = String::new();
         self.stream.read_line(&mut line).map_err(lost)?;
         serde_json::from_str(&line).map_err(|_| Failure::Usage("the daemon closed the connection".into()))

@@ -5,20 +5,24 @@
 
 mod ask;
 mod call;
+mod emanagement;
 mod guess;
 mod keys;
 mod manual;
+mod restore;
 mod show;
+mod tail;
 mod watch;
 mod words;
 
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::ArgMatches;
+use imcd::edge::control::MAX_DOCUMENT;
 use imcd::edge::control::table::{Command, Kind};
 use imcd::presence::avatar::AVATAR_MAX;
 use serde_json::{Map, Value};
@@ -78,7 +82,12 @@ fn run(matches: &ArgMatches) -> Result<String, Failure> {
         Some(Meaning::Peer { method, params }) => {
             Ok(format!("{:#}\n", connect()?.call(&method, params.into())?))
         }
+        Some(Meaning::Emanagement(words)) => Ok(emanagement::run(&words, connect)),
         Some(Meaning::Completion(shell)) => Ok(manual::completion(shell)),
+        Some(Meaning::Restore { backup, yes }) => {
+            let config = matches.get_one::<PathBuf>("config");
+            restore::restore(&backup, config.map(PathBuf::as_path), yes, json)
+        }
         Some(Meaning::Manual(directory)) => manual::write(&directory),
         None => Err(Failure::Usage("no command; imcctl --help lists all".into())),
     }
@@ -100,6 +109,11 @@ fn perform(
     {
         params.insert(arg.name.into(), read_file(Path::new(&file))?.into());
     }
+    if let Some(arg) = of_kind(Kind::Document)
+        && let Some(file) = text(&params, arg.name)
+    {
+        params.insert(arg.name.into(), read_text(&file)?.into());
+    }
     if let Some(arg) = of_kind(Kind::Path)
         && let Some(path) = text(&params, arg.name)
     {
@@ -118,6 +132,9 @@ fn perform(
     }
     if let Some(seconds) = extra.watch {
         return watch::watch(&mut daemon, &params, seconds, json);
+    }
+    if command.name == "tail" {
+        return tail::tail(&mut daemon, params, json);
     }
     let result = daemon.call(command.name, params.into()).map_err(|failure| match failure {
         Failure::Usage(text) => Failure::Usage(format!("{text}; usage: imcctl {}", command.usage())),
@@ -139,6 +156,21 @@ fn read_file(path: &Path) -> Result<String, Failure> {
         return Err(Failure::Usage(format!("{}: longer than {AVATAR_MAX} bytes", path.display())));
     }
     Ok(STANDARD.encode(data))
+}
+
+/// What a file holds, or standard input. The daemon takes no more than this.
+fn read_text(file: &str) -> Result<String, Failure> {
+    let told = |e: std::io::Error| Failure::Usage(format!("{file}: {e}"));
+    let from: Box<dyn Read> = match file {
+        "-" => Box::new(std::io::stdin().lock()),
+        path => Box::new(std::fs::File::open(path).map_err(told)?),
+    };
+    let mut text = String::new();
+    from.take(MAX_DOCUMENT as u64 + 1).read_to_string(&mut text).map_err(told)?;
+    if text.len() > MAX_DOCUMENT {
+        return Err(Failure::Usage(format!("{file}: longer than {MAX_DOCUMENT} bytes")));
+    }
+    Ok(text)
 }
 
 /// Writes the data of a result into a file.

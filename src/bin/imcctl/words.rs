@@ -2,6 +2,8 @@
 //!
 //! Prevents that help, completion, manual and daemon tell different things. Never connects, never decides.
 
+use std::path::PathBuf;
+
 use clap::builder::PossibleValuesParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, ValueHint, value_parser};
@@ -22,6 +24,7 @@ const NOUNS: &[(&str, &str)] = &[
     ("binding", "The registered phones"),
     ("offline", "Direct messages that wait"),
     ("message", "Say something in somebody's name"),
+    ("domain", "Domains that are served, in the configuration or added"),
     ("server", "The daemon itself: status, counters, configuration, backup"),
     ("log", "What the daemon logs"),
 ];
@@ -33,10 +36,14 @@ pub enum Meaning {
     Command { command: &'static Command, params: Map<String, Value>, extra: Extra },
     /// A name of the peers, with its parameters by place.
     Peer { method: String, params: Vec<Value> },
+    /// A backup in the place of the database, without a daemon.
+    Restore { backup: PathBuf, yes: bool },
+    /// A function of another manager of old, and what it is given.
+    Emanagement(Vec<String>),
     /// The script that completes what is typed.
     Completion(clap_complete::Shell),
     /// Manual pages into this directory.
-    Manual(std::path::PathBuf),
+    Manual(PathBuf),
 }
 
 /// What `imcctl` does with a command beyond calling it.
@@ -73,7 +80,7 @@ pub fn command(all: bool) -> clap::Command {
     for c in COMMANDS.iter().filter(|c| !c.name.contains('.') && c.name != "help") {
         root = root.subcommand(leaf(c, c.name));
     }
-    root = root.subcommands([completion(), manual()]);
+    root = root.subcommands([restore(), emanagement(), completion(), manual()]);
     root.subcommands(COMMANDS.iter().filter(|c| !c.short.is_empty()).map(|c| leaf(c, c.short).hide(true)))
         .subcommands(if all { hidden() } else { Vec::new() })
 }
@@ -112,11 +119,11 @@ fn options() -> [Arg; 3] {
         option("json", "").action(ArgAction::SetTrue).num_args(0).help("Print the result as JSON"),
         option("socket", "PATH")
             .value_hint(ValueHint::FilePath)
-            .value_parser(value_parser!(std::path::PathBuf))
+            .value_parser(value_parser!(PathBuf))
             .help("The daemon's socket [default: $IMCD_SOCKET, else as --config says, else /run/imcd/imcd.sock, else ./imcd.sock]"),
         option("config", "FILE")
             .value_hint(ValueHint::FilePath)
-            .value_parser(value_parser!(std::path::PathBuf))
+            .value_parser(value_parser!(PathBuf))
             .help("The daemon's configuration file, to find its socket"),
     ]
 }
@@ -129,8 +136,7 @@ fn leaf(c: &'static Command, name: &'static str) -> clap::Command {
         .args(c.args.iter().map(place))
         .args(c.args.iter().filter_map(option));
     if c.destroys() {
-        let yes = Arg::new("yes").long("yes").short('y').action(ArgAction::SetTrue);
-        leaf = leaf.arg(yes.help("Do not ask whether it is meant"));
+        leaf = leaf.arg(yes());
     }
     if c.name == "server.stats" {
         leaf = leaf.arg(
@@ -192,7 +198,8 @@ fn expects(arg: &table::Arg) -> String {
 fn hinted(arg: Arg, kind: Kind) -> Arg {
     match kind {
         Kind::Role => arg.value_parser(PossibleValuesParser::new(["owner", "admin", "member"])),
-        Kind::File | Kind::Path | Kind::Output => arg.value_hint(ValueHint::FilePath),
+        Kind::Sight => arg.value_parser(PossibleValuesParser::new(["none", "to", "from", "both"])),
+        Kind::File | Kind::Document | Kind::Path | Kind::Output => arg.value_hint(ValueHint::FilePath),
         _ => arg.value_hint(ValueHint::Other),
     }
 }
@@ -202,7 +209,32 @@ fn option_id(arg: &table::Arg) -> String {
 }
 
 fn option_name(arg: &table::Arg) -> &'static str {
-    if arg.kind == Kind::Groups { "group" } else { arg.name }
+    match arg.name {
+        _ if arg.kind == Kind::Groups => "group",
+        "dry_run" => "dry-run",
+        name => name,
+    }
+}
+
+fn emanagement() -> clap::Command {
+    let words = Arg::new("words").value_name("NAME ARGUMENTS").num_args(0..).allow_hyphen_values(true);
+    clap::Command::new("emanagement")
+        .about("Do what Social Stream's script of this name does; without a name it lists what that is")
+        .disable_help_flag(true)
+        .arg(words.trailing_var_arg(true))
+}
+
+fn yes() -> Arg {
+    Arg::new("yes").long("yes").short('y').action(ArgAction::SetTrue).help("Do not ask whether it is meant")
+}
+
+fn restore() -> clap::Command {
+    let file = Arg::new("file").value_name("FILE").required(true).value_hint(ValueHint::FilePath);
+    clap::Command::new("restore")
+        .about("Put a backup in the place of the database, while the daemon is stopped")
+        .after_help("The database is where the configuration says: --config, else /etc/imcd/imcd.toml. What is there now is kept beside.")
+        .arg(file.value_parser(value_parser!(PathBuf)).help("What `imcctl backup` has written"))
+        .arg(yes())
 }
 
 fn completion() -> clap::Command {
@@ -220,7 +252,7 @@ fn manual() -> clap::Command {
             .value_name("DIRECTORY")
             .required(true)
             .value_hint(ValueHint::DirPath)
-            .value_parser(value_parser!(std::path::PathBuf)),
+            .value_parser(value_parser!(PathBuf)),
     )
 }
 
@@ -250,7 +282,15 @@ pub fn meaning(matches: &ArgMatches) -> Option<Meaning> {
     match first {
         "completion" => return Some(Meaning::Completion(text("shell")?.parse().ok()?)),
         "man" => {
-            return Some(Meaning::Manual(rest.get_one::<std::path::PathBuf>("directory")?.clone()));
+            return Some(Meaning::Manual(rest.get_one::<PathBuf>("directory")?.clone()));
+        }
+        "restore" => {
+            let backup = rest.get_one::<PathBuf>("file")?.clone();
+            return Some(Meaning::Restore { backup, yes: rest.get_flag("yes") });
+        }
+        "emanagement" => {
+            let words = rest.get_many::<String>("words");
+            return Some(Meaning::Emanagement(words.into_iter().flatten().cloned().collect()));
         }
         _ => {}
     }
@@ -376,7 +416,7 @@ mod tests {
         assert_eq!(read("romm list").unwrap_err(), "no command romm; did you mean room or rooms?");
         assert_eq!(read("room craete").unwrap_err(), "no command craete; did you mean create?");
         assert_eq!(read("xyzzy").unwrap_err(), "no command xyzzy; imcctl --help lists all");
-        assert!(read("room create --ownr x y").unwrap_err().contains("'--owner' exists"));
+        assert!(read("room create --ownr x y").unwrap_err().contains("similar argument exists: '--owner'"));
     }
 
     #[test]

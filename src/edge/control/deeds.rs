@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use thiserror::Error;
 
+use super::follow::Following;
 use super::rooms::Rooms;
 use super::rosters::Rosters;
 use crate::refusal::Fault;
@@ -69,6 +70,16 @@ pub struct BindingInfo {
     pub expires_in: i64,
     /// Empty: not told.
     pub user_agent: String,
+}
+
+/// A domain that is served.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct DomainInfo {
+    pub domain: String,
+    /// The configuration names it: it cannot be removed otherwise.
+    pub configured: bool,
+    pub accounts: usize,
+    pub rooms: usize,
 }
 
 /// What became of something that was said to many.
@@ -161,7 +172,7 @@ pub struct Vitals {
 }
 
 /// The deeds. Addresses are complete; `domain` as the one who asked spelled it.
-pub trait Management: Rooms + Rosters {
+pub trait Management: Rooms + Rosters + Following {
     /// What a name without a domain belongs to.
     fn default_domain(&self) -> String;
 
@@ -202,6 +213,11 @@ pub trait Management: Rooms + Rosters {
         user: Aor,
         block: bool,
     ) -> impl Future<Output = Result<(), Denied>> + Send;
+    fn domain_list(&self) -> impl Future<Output = Result<Vec<DomainInfo>, Denied>> + Send;
+    /// Serves one more, from now on and after a restart.
+    fn domain_add(&self, domain: String) -> impl Future<Output = Result<DomainInfo, Denied>> + Send;
+    /// One that the configuration does not name, and that has no accounts and no rooms.
+    fn domain_remove(&self, domain: String) -> impl Future<Output = Result<(), Denied>> + Send;
     fn server_status(&self) -> impl Future<Output = Result<Status, Denied>> + Send;
     /// Asks no disk.
     fn vitals(&self) -> Vitals;

@@ -4,6 +4,7 @@
 //! whoever implements [`Management`].
 
 mod deeds;
+mod follow;
 mod frame;
 mod http;
 mod mi;
@@ -18,13 +19,15 @@ pub mod table;
 mod values;
 
 pub use deeds::{
-    AccountInfo, BindingInfo, BlockedInfo, BroadcastInfo, Denied, LetterInfo, Management, ReloadInfo,
-    RemovedInfo, SettingInfo, Stat, Status, Vitals,
+    AccountInfo, BindingInfo, BlockedInfo, BroadcastInfo, Denied, DomainInfo, LetterInfo, Management,
+    ReloadInfo, RemovedInfo, SettingInfo, Stat, Status, Vitals,
 };
+pub use follow::{Following, Overheard};
+pub use frame::MAX_DOCUMENT;
 pub use http::{Gate, HttpDoor, HttpLimits, HttpServing};
 pub use mi::{MiDoors, MiServing};
 pub use rooms::{MemberInfo, RoomInfo, Rooms, SaidInfo};
-pub use rosters::{AvatarInfo, BuddyInfo, PairInfo, PresenceInfo, Rosters};
+pub use rosters::{AvatarInfo, BuddyInfo, EntryInfo, PairInfo, PresenceInfo, Rosters, StepInfo};
 pub use socket::{ControlSocket, SocketLimits};
 
 #[cfg(test)]

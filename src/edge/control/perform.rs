@@ -2,6 +2,7 @@
 //!
 //! Prevents that two doors answer the same command differently. Never decides: [`Management`] does.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use base64::Engine;
@@ -10,6 +11,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::deeds::{Denied, Management};
+use super::rosters::EntryInfo;
 use super::table::{COMMANDS, Command, Deed, Right, find};
 use super::values::Values;
 
@@ -56,6 +58,13 @@ pub async fn perform<M: Management>(
             let block = matches!(command.deed, Deed::AccountBlock);
             management.account_block(account.clone(), user.clone(), block).await?;
             Ok(json!({ "account": account.as_str(), "user": user.as_str() }))
+        }
+        Deed::DomainList => Ok(plain(&management.domain_list().await?)),
+        Deed::DomainAdd => Ok(plain(&management.domain_add(text(0)).await?)),
+        Deed::DomainRemove => {
+            let domain = text(0);
+            management.domain_remove(domain.clone()).await?;
+            Ok(json!({ "domain": domain }))
         }
         Deed::ServerVersion => Ok(json!(concat!("imcd ", env!("CARGO_PKG_VERSION")))),
         Deed::ServerStatus => Ok(plain(&management.server_status().await?)),
@@ -153,6 +162,16 @@ pub async fn perform<M: Management>(
         Deed::RosterRemove => Ok(plain(&management.roster_remove(aor(0)?, aor(1)?).await?)),
         Deed::RosterLink => Ok(plain(&management.roster_link(aor(0)?, aor(1)?, true).await?)),
         Deed::RosterUnlink => Ok(plain(&management.roster_link(aor(0)?, aor(1)?, false).await?)),
+        Deed::RosterPut => Ok(plain(
+            &management.roster_put(aor(0)?, aor(1)?, text(2), values.text(3), values.text(4)).await?,
+        )),
+        Deed::RosterDump => Ok(plain(&management.roster_dump(values.text(0)).await?)),
+        Deed::RosterUsers => Ok(users(&management.roster_dump(values.text(0)).await?)),
+        Deed::RosterLinks => Ok(links(&management.roster_dump(values.text(0)).await?)),
+        Deed::RosterClear => Ok(json!({ "removed": management.roster_clear(text(0)).await? })),
+        Deed::RosterSync => {
+            Ok(plain(&management.roster_sync(text(0), values.text(1), values.flag(2, "dry_run")).await?))
+        }
         Deed::PresenceShow => Ok(plain(&management.presence_show(aor(0)?).await?)),
         Deed::PresenceSet => {
             let (state, note) = (values.text(1).unwrap_or_default(), values.text(2).unwrap_or_default());
@@ -173,6 +192,8 @@ pub async fn perform<M: Management>(
             management.avatar_remove(account.clone()).await?;
             Ok(json!({ "account": account.as_str() }))
         }
+        // Where it can be done, the door does it.
+        Deed::Tail => Err(Denied::Refused("only the Unix socket can be followed".into())),
         // As OpenSIPS' clients ask at their start: names, or for one command its list of parameter lists.
         Deed::Which => Ok(match values.text(0).as_deref().and_then(find) {
             None => COMMANDS.iter().map(|c| c.name).collect(),
@@ -185,6 +206,25 @@ pub async fn perform<M: Management>(
             Ok(all.map(line).collect())
         }
     }
+}
+
+/// Whose rosters they are, and how long each is. Entries of one roster stand together.
+fn users(entries: &[EntryInfo]) -> Value {
+    let rosters = entries.chunk_by(|a, b| a.account == b.account);
+    rosters.map(|roster| json!({ "account": roster[0].account, "buddies": roster.len() })).collect()
+}
+
+/// Each pair once, under the address that comes first.
+fn links(entries: &[EntryInfo]) -> Value {
+    let pairs: BTreeSet<(&str, &str)> = entries
+        .iter()
+        .filter(|entry| entry.sight == "both")
+        .map(|entry| match entry.account < entry.user {
+            true => (entry.account.as_str(), entry.user.as_str()),
+            false => (entry.user.as_str(), entry.account.as_str()),
+        })
+        .collect();
+    pairs.into_iter().map(|(account, user)| json!({ "account": account, "user": user })).collect()
 }
 
 fn plain(value: &impl Serialize) -> Value {

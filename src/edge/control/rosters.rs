@@ -32,6 +32,27 @@ pub struct PairInfo {
     pub sight: &'static str,
 }
 
+/// An entry of somebody's roster.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct EntryInfo {
+    pub account: String,
+    pub user: String,
+    /// As in [`BuddyInfo`].
+    pub sight: &'static str,
+    /// Empty if he has none.
+    pub nick: String,
+    pub groups: Vec<String>,
+}
+
+/// What a synchronisation does, or would do, about one entry.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct StepInfo {
+    /// `add`, `change` or `remove`; `full` if there was no room for it.
+    pub change: &'static str,
+    #[serde(flatten)]
+    pub entry: EntryInfo,
+}
+
 /// How an account is.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct PresenceInfo {
@@ -76,6 +97,30 @@ pub trait Rosters: Send + Sync + 'static {
         user: Aor,
         link: bool,
     ) -> impl Future<Output = Result<PairInfo, Denied>> + Send;
+    /// Puts an entry on a roster as it is given, and what it says of both onto the other's. Nobody is asked.
+    fn roster_put(
+        &self,
+        account: Aor,
+        user: Aor,
+        sight: String,
+        nick: Option<String>,
+        groups: Option<String>,
+    ) -> impl Future<Output = Result<PairInfo, Denied>> + Send;
+    /// All entries of all rosters, or of one domain's accounts; by address.
+    fn roster_dump(
+        &self,
+        domain: Option<String>,
+    ) -> impl Future<Output = Result<Vec<EntryInfo>, Denied>> + Send;
+    /// Empties the roster of an account, of all of a domain, or `all`. How many entries they were.
+    fn roster_clear(&self, of: String) -> impl Future<Output = Result<usize, Denied>> + Send;
+    /// Makes the rosters, or those of a domain's accounts, what `text` says ([`crate::presence::sync::read`]), in one
+    /// transaction; or only tells what that would be.
+    fn roster_sync(
+        &self,
+        text: String,
+        domain: Option<String>,
+        dry_run: bool,
+    ) -> impl Future<Output = Result<Vec<StepInfo>, Denied>> + Send;
     fn presence_show(&self, account: Aor) -> impl Future<Output = Result<PresenceInfo, Denied>> + Send;
     /// `state` as people type it, or `auto`.
     fn presence_set(

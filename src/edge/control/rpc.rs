@@ -56,9 +56,9 @@ impl From<Denied> for RpcError {
 }
 
 /// A call, checked against the table.
-struct Call {
-    command: &'static Command,
-    given: Vec<Option<String>>,
+pub(super) struct Call {
+    pub(super) command: &'static Command,
+    pub(super) given: Vec<Option<String>>,
 }
 
 /// Answers one document, a request or a batch, on behalf of a caller with `right`.
@@ -130,7 +130,7 @@ async fn one<M: Management>(management: &M, right: Right, request: Value) -> Opt
     })
 }
 
-fn call(method: &str, params: Option<&Value>) -> Result<Call, RpcError> {
+pub(super) fn call(method: &str, params: Option<&Value>) -> Result<Call, RpcError> {
     let command = table::find(method).ok_or_else(|| error(METHOD_NOT_FOUND, "Method not found"))?;
     let given = match params {
         None | Some(Value::Null) => vec![None; command.args.len()],
@@ -170,11 +170,11 @@ fn text(arg: &Arg, value: Option<&Value>) -> Result<Option<String>, RpcError> {
     }
 }
 
-fn invalid_params(what: String) -> RpcError {
+pub(super) fn invalid_params(what: String) -> RpcError {
     RpcError { code: INVALID_PARAMS, message: "Invalid params".into(), data: Some(what) }
 }
 
-fn failed(id: Value, e: RpcError) -> Value {
+pub(super) fn failed(id: Value, e: RpcError) -> Value {
     let mut object = json!({ "code": e.code, "message": e.message });
     if let Some(data) = e.data {
         object["data"] = Value::String(data);

@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::deeds::Management;
+use super::follow;
 use super::frame::Frames;
 use super::rpc;
 use super::table::Right;
@@ -177,6 +178,14 @@ async fn converse<M: Management>(
             Err(_) => return send(&mut stream, rpc::too_long(), idle).await,
         };
         if let Some(document) = document {
+            if let Some(asked) = follow::asked(&document, || management.default_domain()) {
+                let (answer, heard) = follow::start(management, asked).await;
+                send(&mut stream, answer, idle).await?;
+                match heard {
+                    Some(heard) => return follow::tell(&mut stream, heard, idle, stopped).await,
+                    None => continue,
+                }
+            }
             if let Some(reply) = rpc::answer(management, Right::Manage, &document).await {
                 send(&mut stream, reply, idle).await?;
             }
@@ -204,7 +213,7 @@ async fn converse<M: Management>(
     Ok(())
 }
 
-async fn send(stream: &mut UnixStream, mut reply: Vec<u8>, idle: Duration) -> io::Result<()> {
+pub(super) async fn send(stream: &mut UnixStream, mut reply: Vec<u8>, idle: Duration) -> io::Result<()> {
     reply.push(b'\n');
     timeout(idle, stream.write_all(&reply)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }

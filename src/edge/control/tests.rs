@@ -27,6 +27,10 @@ fn pair(sight: &'static str) -> Result<PairInfo, Denied> {
     Ok(PairInfo { account: "bob@example.org".into(), user: "alice@example.org".into(), sight })
 }
 
+fn entry(account: &str, user: &str, sight: &'static str) -> EntryInfo {
+    EntryInfo { account: account.into(), user: user.into(), sight, nick: String::new(), groups: Vec::new() }
+}
+
 fn picture() -> AvatarInfo {
     let media = "image/png".into();
     AvatarInfo { account: "bob@example.org".into(), media, sha1: "da39".into(), bytes: 8 }
@@ -62,6 +66,25 @@ impl Rosters for Fake {
     async fn roster_link(&self, _: Aor, _: Aor, link: bool) -> Result<PairInfo, Denied> {
         pair(if link { "both" } else { "none" })
     }
+    async fn roster_put(
+        &self,
+        _: Aor,
+        _: Aor,
+        _: String,
+        _: Option<String>,
+        _: Option<String>,
+    ) -> Result<PairInfo, Denied> {
+        pair("to")
+    }
+    async fn roster_dump(&self, _: Option<String>) -> Result<Vec<EntryInfo>, Denied> {
+        Ok(vec![entry("alice", "bob", "both"), entry("bob", "alice", "both"), entry("bob", "carol", "to")])
+    }
+    async fn roster_clear(&self, _: String) -> Result<usize, Denied> {
+        Ok(3)
+    }
+    async fn roster_sync(&self, _: String, _: Option<String>, _: bool) -> Result<Vec<StepInfo>, Denied> {
+        Ok(vec![StepInfo { change: "add", entry: entry("alice", "bob", "both") }])
+    }
     async fn presence_show(&self, _: Aor) -> Result<PresenceInfo, Denied> {
         presence("auto", "")
     }
@@ -79,6 +102,21 @@ impl Rosters for Fake {
     }
     async fn avatar_remove(&self, _: Aor) -> Result<(), Denied> {
         Ok(())
+    }
+}
+
+impl Following for Fake {
+    /// Somebody is written to, and something is lost; then nothing more comes, or, for a room, nothing at all.
+    async fn tail(&self, room: Option<Aor>) -> Result<tokio::sync::mpsc::Receiver<Overheard>, Denied> {
+        if room.is_some_and(|room| room.user() == "nowhere") {
+            return Err(Denied::NotFound("no room nowhere@example.org".into()));
+        }
+        let (told, heard) = tokio::sync::mpsc::channel(4);
+        let line = |kind, lost| Overheard { kind, lost, ..Overheard::default() };
+        for line in [line("direct", 0), line("lost", 3)] {
+            told.try_send(line).unwrap();
+        }
+        Ok(heard)
     }
 }
 
@@ -145,6 +183,15 @@ impl Management for Fake {
         Ok((2, 1))
     }
     async fn message_send(&self, _: Aor, _: Aor, _: String) -> Result<(), Denied> {
+        Ok(())
+    }
+    async fn domain_list(&self) -> Result<Vec<DomainInfo>, Denied> {
+        Ok(vec![self.domain_add("example.org".into()).await?])
+    }
+    async fn domain_add(&self, domain: String) -> Result<DomainInfo, Denied> {
+        Ok(DomainInfo { domain, configured: true, accounts: 2, rooms: 1 })
+    }
+    async fn domain_remove(&self, _: String) -> Result<(), Denied> {
         Ok(())
     }
     async fn server_status(&self) -> Result<Status, Denied> {
@@ -396,6 +443,7 @@ fn every_result_has_the_columns_that_the_table_promises() {
             table::Kind::File => "AAEC",
             table::Kind::Path => "/tmp/x",
             table::Kind::Role => "admin",
+            table::Kind::Sight => "both",
             _ => "bob",
         };
         let params: Vec<&str> = required.map(|a| fitting(a.kind)).collect();
@@ -448,6 +496,14 @@ fn flags_numbers_roles_and_lists_are_taken_as_people_and_programs_write_them() {
     }
     let nobody = ask(&fake, "message.broadcast", json!(["alice", "hello", []]));
     assert_eq!(code(&nobody), rpc::INVALID_PARAMS);
+}
+
+#[test]
+fn who_has_a_roster_and_who_sees_whom_is_told_from_the_entries() {
+    let fake = Fake::default();
+    let users = ask(&fake, "roster.users", json!([]))["result"].clone();
+    assert_eq!(users, json!([{"account": "alice", "buddies": 1}, {"account": "bob", "buddies": 2}]));
+    assert_eq!(ask(&fake, "roster.links", json!([]))["result"], json!([{"account": "alice", "user": "bob"}]));
 }
 
 #[test]
@@ -528,6 +584,32 @@ fn only_owner_and_group_may_open_it_and_it_goes_with_the_daemon() {
     door.close();
     assert_eq!(line(&mut idle), "", "told by a close");
     assert!(!door.path.exists());
+}
+
+#[test]
+fn what_is_followed_comes_as_notifications_until_the_client_speaks() {
+    let door = Door::open(SocketLimits::default());
+    let mut client = door.connect();
+    let tail = |params| json!({ "jsonrpc": "2.0", "id": "f", "method": "tail", "params": params });
+    let mut next = |request: Value| {
+        if !request.is_null() {
+            writeln!(client.get_mut(), "{request}").unwrap();
+        }
+        let line = line(&mut client);
+        serde_json::from_str::<Value>(&line).unwrap_or_else(|_| json!({ "end": line }))
+    };
+    // What is refused leaves the connection as it was.
+    assert_eq!(code(&next(tail(json!(["nowhere"])))), rpc::NOT_FOUND);
+    assert_eq!(code(&next(tail(json!(["a b"])))), rpc::INVALID_PARAMS);
+    assert_eq!(code(&next(tail(json!(["a", "b"])))), rpc::INVALID_PARAMS);
+    let fake = Fake::default();
+    assert_eq!(code(&ask(&fake, "tail", json!([]))), rpc::REFUSED, "a door that answers once");
+    assert_eq!(next(tail(json!(["team"])))["result"]["following"], "team@example.org");
+    let heard = next(Value::Null);
+    assert_eq!((&heard["method"], &heard["id"]), (&json!("tail"), &Value::Null));
+    assert_eq!((&heard["params"]["kind"], &heard["params"]["lost"]), (&json!("direct"), &Value::Null));
+    assert_eq!(next(Value::Null)["params"]["lost"], 3);
+    assert_eq!(next(Value::Null)["end"], "", "nothing will come any more");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::table::{Command, Kind, find};
 use crate::chat::room::Role;
 use crate::presence::avatar::AVATAR_MAX;
-use crate::presence::roster;
+use crate::presence::roster::{self, Bond};
 use crate::types::Aor;
 
 /// Bytes of a [`Kind::Text`].
@@ -54,6 +54,9 @@ impl Values {
                     "expected one line"
                 }
                 Kind::Flag if flag(&text, arg.name).is_none() => "expected yes or no",
+                Kind::Sight if Bond::named(&text).is_none_or(|bond| bond == Bond::Asked) => {
+                    "expected none, to, from or both"
+                }
                 Kind::Role if Role::named(&text).is_none() => "expected owner, admin or member",
                 Kind::Count if count(&text).is_none() => "expected a number from 1 to 1000",
                 Kind::People if values.people(at).is_none() => {

@@ -56,7 +56,7 @@ impl Asks for Questions {
 impl Focus {
     /// Somebody of a domain of ours who can answer.
     fn is_person_here(&self, who: &Aor) -> Result<bool, Fault> {
-        let ours = self.domains.served().iter().any(|domain| domain.eq_ignore_ascii_case(who.host()));
+        let ours = self.domains.serves(who.host());
         Ok(ours && !self.is_no_person(who)? && self.is_account(who)?)
     }
 

@@ -60,7 +60,7 @@ impl Focus {
 
     /// What a user can be whom an administrator names.
     fn whom_to_add(&self, user: &Aor) -> Result<Whom, Fault> {
-        let ours = self.domains.served().iter().any(|domain| domain.eq_ignore_ascii_case(user.host()));
+        let ours = self.domains.serves(user.host());
         Ok(match ours {
             false if self.reaches_abroad => Whom::Foreign,
             false => Whom::Barred,
@@ -87,7 +87,7 @@ impl Focus {
         judge: impl Fn(Option<&Room>, &Ctx<'_>) -> Result<(Decision, T), E>,
     ) -> Result<Result<T, E>, Fault> {
         let rules = self.rules();
-        let served = |host: &str| self.domains.served().iter().any(|ours| ours.eq_ignore_ascii_case(host));
+        let served = |host: &str| self.domains.serves(host);
         for _ in 0..JUDGEMENTS {
             let now = self.clock.wall();
             let ctx = Ctx {

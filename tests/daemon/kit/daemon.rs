@@ -4,13 +4,13 @@
 //! while it is down between a kill and a restart. Prints the daemon's log when a test fails.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -149,7 +149,8 @@ impl Setup {
     }
 }
 
-fn run_to_end(command: &mut Command) -> Output {
+/// Runs a command to its end; ends it after [`PATIENCE`].
+pub fn run_to_end(command: &mut Command) -> Output {
     let mut child =
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the daemon can be started");
     let deadline = Instant::now() + PATIENCE;
@@ -257,8 +258,18 @@ impl Daemon {
 
     /// Changes one key of its configuration file and sends SIGHUP.
     pub fn reload(&mut self, key: &str, value: &str) {
+        self.set(key, value);
+        self.hang_up();
+    }
+
+    /// Changes one key of its configuration file, and does not tell it.
+    pub fn set(&mut self, key: &str, value: &str) {
         self.setup.keys.insert(key.into(), value.into());
         self.setup.write_config();
+    }
+
+    /// SIGHUP.
+    pub fn hang_up(&self) {
         kill(Pid::from_raw(self.pid() as i32), Signal::SIGHUP).expect("SIGHUP can be sent");
     }
 
@@ -330,6 +341,18 @@ impl Daemon {
         run_to_end(&mut command)
     }
 
+    /// Runs imcctl until the test ends it, or it ends itself; its lines can be waited for.
+    pub fn imcctl_on(&self, args: &[&str]) -> Running {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_imcctl"));
+        command.arg("--socket").arg(self.dir().join("imcd.sock")).args(args);
+        Running::start(command)
+    }
+
+    /// Its configuration file.
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
     /// A phone of this user, to be set up further.
     pub fn phone(&self, user: &str) -> PhoneSetup {
         let password = self.accounts.lock().expect("accounts").get(user).cloned();
@@ -358,6 +381,57 @@ impl Daemon {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("/proc is there");
         let line = status.lines().find(|l| l.starts_with("VmRSS:")).expect("VmRSS is there");
         line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("VmRSS is a number")
+    }
+}
+
+/// A program that prints lines.
+pub struct Running {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Running {
+    fn start(mut command: Command) -> Running {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program can be started");
+        let (say, lines) = mpsc::channel();
+        let out = child.stdout.take().expect("its output");
+        std::thread::spawn(move || {
+            let lines = BufReader::new(out).lines().map_while(Result::ok);
+            lines.take_while(|line| say.send(line.clone()).is_ok()).for_each(drop);
+        });
+        Running { child, lines }
+    }
+
+    /// The next line that it prints.
+    pub fn line(&self) -> String {
+        self.lines.recv_timeout(PATIENCE).expect("another line")
+    }
+
+    /// The next line, if it comes within a moment.
+    pub fn line_soon(&self) -> Option<String> {
+        self.lines.recv_timeout(Duration::from_millis(50)).ok()
+    }
+
+    /// How it ends, and what it says of that.
+    pub fn end(mut self) -> (Option<i32>, String) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.child.try_wait().expect("the child can be waited for").is_none() {
+            assert!(Instant::now() < deadline, "it should have ended");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let mut said = String::new();
+        let mut stderr = self.child.stderr.take().expect("its errors");
+        stderr.read_to_string(&mut said).expect("they can be read");
+        (self.child.wait().expect("it has ended").code(), said)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Already gone is as good.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -1,0 +1,179 @@
+//! The operator's manual, `docs/`: every command in it is run, in the order of its chapter, and does what it says.
+//!
+//! Prevents a manual that was true once. Each chapter has a daemon of its own. What cannot be run here is listed below
+//! with its reason, and nothing else is passed over. Never needs more than a shell.
+
+mod page;
+mod stage;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use page::{Block, Page, pages, root};
+use stage::Stage;
+
+use crate::kit::http::ask;
+
+/// Pages whose commands are run elsewhere, or which have none.
+const RUN_ELSEWHERE: &[(&str, &str)] = &[
+    ("README.md", "the table of contents"),
+    ("first-steps.md", "begins with the package: the tests of the package run it"),
+    ("migration.md", "begins with databases of others: the tests of import run it"),
+];
+
+/// First lines of `console` blocks: what is shown and not run, with the reason.
+const NOT_RUN: &[(&str, &str)] = &[];
+
+/// A page, and the test that runs it.
+macro_rules! chapters {
+    ($($test:ident = $page:literal;)*) => {
+        const CHAPTERS: &[&str] = &[$($page),*];
+        $(#[test] fn $test() { run($page); })*
+    };
+}
+
+chapters! {
+    accounts_goes_as_it_says = "accounts.md";
+    rooms_goes_as_it_says = "rooms.md";
+}
+
+/// Runs a chapter from top to bottom.
+fn run(name: &str) {
+    let page = Page::named(name);
+    let mut stage = Stage::new();
+    for block in &page.blocks {
+        println!("{name}:{}: {}", block.line, block.kind);
+        match block.kind.as_str() {
+            "sh" => stage.shell(block),
+            "chat" => stage.chat(block),
+            "toml" => stage.configuration(block, false),
+            "toml now" => stage.configuration(block, true),
+            "kamailio" | "opensips" | "ini" | "xml" => is_in_an_example(block),
+            "promql" => asks_for_what_is_there(block, &stage),
+            "console" => assert!(
+                block.lines.first().is_some_and(|first| NOT_RUN.iter().any(|(line, _)| line == first)),
+                "{name}:{}: is not run, and this test has no reason for it",
+                block.line
+            ),
+            other => panic!("{name}:{}: a block of kind {other:?}", block.line),
+        }
+    }
+}
+
+/// Lines for another program stand, one after the other, in a file of `examples/`, which is run with that program.
+fn is_in_an_example(block: &Block) {
+    let trimmed = |text: &str| text.lines().map(str::trim).collect::<Vec<_>>().join("\n");
+    let wanted = trimmed(&block.lines.join("\n"));
+    let mut texts = Vec::new();
+    every_file(&root().join("examples"), &mut |path| {
+        texts.push(std::fs::read_to_string(path).expect("an example is text"))
+    });
+    assert!(
+        texts.iter().any(|text| trimmed(text).contains(&wanted)),
+        "line {}: is in no example:\n{wanted}",
+        block.line
+    );
+}
+
+fn every_file(dir: &Path, seen: &mut impl FnMut(&Path)) {
+    for entry in std::fs::read_dir(dir).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() { every_file(&path, seen) } else { seen(&path) }
+    }
+}
+
+/// Names of metrics on the page of a running daemon.
+fn metrics(stage: &Stage) -> BTreeSet<String> {
+    let page = ask(stage.door(), "GET", "/metrics", &[], b"").text();
+    let types = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    types.map(str::to_owned).collect()
+}
+
+/// A question to Prometheus names metrics that exist; of a histogram, its parts.
+fn asks_for_what_is_there(block: &Block, stage: &Stage) {
+    let known = metrics(stage);
+    let text = block.lines.join("\n");
+    let names = text.split(|c: char| c != '_' && !c.is_ascii_alphanumeric());
+    for name in names.filter(|name| name.starts_with("imcd_")) {
+        let parts = ["_bucket", "_sum", "_count", ""];
+        let is_there = |part| name.strip_suffix(part).is_some_and(|name| known.contains(name));
+        assert!(parts.into_iter().any(is_there), "line {}: there is no {name}", block.line);
+    }
+}
+
+#[test]
+fn every_page_is_run_here_or_has_a_reason() {
+    let listed = |name: &str| {
+        CHAPTERS.contains(&name)
+            || RUN_ELSEWHERE.iter().any(|(known, reason)| *known == name && reason.len() > 10)
+    };
+    let pages = pages();
+    for page in &pages {
+        assert!(listed(&page.name), "docs/{} is run by no test", page.name);
+    }
+    for (line, reason) in NOT_RUN {
+        let shown = |block: &Block| block.kind == "console" && block.lines.first().is_some_and(|l| l == line);
+        let there = pages.iter().any(|page| page.blocks.iter().any(shown));
+        assert!(there && reason.len() > 10, "{line:?} is listed, and not in the manual");
+    }
+    let index = Page::named("README.md");
+    for page in pages.iter().filter(|page| page.name != "README.md") {
+        assert!(index.links().contains(&page.name.as_str()), "docs/README.md does not lead to {}", page.name);
+    }
+}
+
+#[test]
+fn links_lead_somewhere() {
+    for page in pages() {
+        for link in page.links().into_iter().filter(|link| !link.contains("://")) {
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let path = root().join("docs").join(if file.is_empty() { &page.name } else { file });
+            assert!(path.exists(), "docs/{}: {link} is not there", page.name);
+            let slug = |line: &str| {
+                let title = line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+                title.chars().filter(|c| c.is_alphanumeric() || "-_".contains(*c)).collect::<String>()
+            };
+            let there = || {
+                std::fs::read_to_string(&path)
+                    .expect("text")
+                    .lines()
+                    .any(|l| l.starts_with('#') && slug(l) == heading)
+            };
+            assert!(heading.is_empty() || there(), "docs/{}: {link}: no such heading", page.name);
+        }
+    }
+}
+
+/// `section.key` in the text is a key of the configuration, or a method of management.
+#[test]
+fn what_the_text_names_exists() {
+    let configuration = std::fs::read_to_string(root().join("etc/imcd.toml")).expect("it is there");
+    let mut sections = BTreeSet::new();
+    let mut keys = BTreeSet::new();
+    let mut section = "";
+    for line in configuration.lines() {
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            section = name;
+            sections.insert(name);
+        } else if let Some((key, _)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) {
+            keys.insert(format!("{section}.{key}"));
+        }
+    }
+    let stage = Stage::new();
+    let methods = stage.succeeds("imcctl which");
+    for page in pages() {
+        for code in page.code() {
+            if code.split_once('.').is_some_and(|(section, key)| {
+                sections.contains(section) && key.bytes().all(|c| c == b'_' || c.is_ascii_alphanumeric())
+            }) {
+                let known = keys.contains(code) || methods.lines().any(|line| line.trim() == code);
+                assert!(known, "docs/{}: there is no {code}", page.name);
+            }
+            if let Some(words) = code.strip_prefix("imcctl ") {
+                let verb = |word: &&str| word.bytes().all(|c| c.is_ascii_lowercase() || b"_.".contains(&c));
+                let words: Vec<&str> = words.split(' ').take(2).take_while(verb).collect();
+                stage.succeeds(&format!("imcctl {} --help", words.join(" ")));
+            }
+        }
+    }
+}
