@@ -67,9 +67,9 @@ cable alice 10.0.0.2
 cable bob 10.0.0.3
 
 # The server's machine runs until the end; commands go into it.
-mkdir -p "$root/root/newcomer"
-rm -f "$root"/root/newcomer/*
-cp "$root/imcd_new.deb" "$root/root/newcomer/imcd_0.deb"
+mkdir -p "$root/newcomer"
+rm -f "$root"/newcomer/*
+cp "$root/imcd_new.deb" "$root/newcomer/imcd_0.deb"
 ip netns exec "$name-server" unshare --mount --pid --fork --kill-child --mount-proc="$root/proc" \
     chroot "$root" sh -c 'while :; do sleep 1; done' &
 started="$started $!"
@@ -78,7 +78,7 @@ first_process() { machine=$(pgrep -P "$outside"); }
 await first_process || fail "the server's machine does not start"
 on_server() {
     (cd / && DEBIAN_FRONTEND=noninteractive nsenter --target "$machine" --mount --pid --net --root \
-        sh -c 'cd /root/newcomer && exec sh -eu "$0"' "$1" </dev/null)
+        sh -c 'cd /newcomer && exec sh -eu "$0"' "$1" </dev/null)
 }
 
 switch_on() {
