@@ -15,7 +15,7 @@
 //! | 5 doors | [`edge`] | sockets and foreign protocols; no decisions |
 //! | 4 deeds | [`service`] | what the daemon does; protocol-neutral |
 //! | 3 memory | [`store`] | the durable verbs in domain words; all SQL |
-//! | 2 rules | [`sip`], [`chat`], [`presence`], [`registration`] | SIP, rooms and presence without sockets, SQL or clock |
+//! | 2 rules | [`sip`], [`chat`], [`presence`], [`registration`], [`migrate`] | SIP, rooms, presence and what other servers left, without sockets, SQL or clock |
 //! | 1 words | [`types`], [`refusal`], [`config`] | values, refusals, configuration |
 //!
 //! # The flows
@@ -58,17 +58,19 @@
 //! | what a watcher is told, and when | [`presence::agent`], in virtual time; the documents beside it |
 //! | who may see whom | [`presence::roster`], done by [`service::roster`] |
 //! | what presence has to know of rooms, mailboxes, phones | [`service::presence`] |
-//! | a management command | a row in [`edge::control::table`] and a method of [`edge::control::Management`], [`edge::control::Rooms`] or [`edge::control::Rosters`] |
+//! | a management command | a row in [`edge::control::table`] and a method of [`edge::control::Management`], [`edge::control::Rooms`], [`edge::control::Rosters`] or [`edge::control::Imports`] |
 //! | what management overhears | [`service::followers`], told by [`edge::control`] |
 //! | how `imcctl` is spoken to, asks and shows | `src/bin/imcctl/` |
 //! | a backup put back | [`store::restore()`] |
 //! | a configuration key | [`config`] and `etc/imcd.toml` |
 //! | a table or column | a new file in `sql/sqlite/`, the statement in [`store`] |
+//! | what is taken over from another chat server | its files are read by [`migrate`] (SQLite's by [`store`]), its rows become ours in [`service::import`] |
 //! | a way to say no | [`refusal`] |
 
 pub mod chat;
 pub mod config;
 pub mod edge;
+pub mod migrate;
 pub mod presence;
 pub mod refusal;
 pub mod registration;

@@ -3,6 +3,7 @@
 
 mod doors;
 mod heart;
+mod imports;
 mod life;
 mod listen;
 mod manage;
@@ -44,6 +45,7 @@ use crate::service::focus::buddies::Questions;
 use crate::service::focus::{Focus, Rules, TOLD_AGAIN, Turns};
 use crate::service::followers::Followers;
 use crate::service::identity::Identity;
+use crate::service::import::Import;
 use crate::service::offline::Offline;
 use crate::service::person::People;
 use crate::service::presence::Presence;
@@ -255,6 +257,9 @@ struct Server {
     receipts: Arc<Receipts>,
     reminders: Reminders,
     registrar: Arc<Registrar>,
+    import: Arc<Import>,
+    /// One import at a time.
+    importing: Arc<tokio::sync::Mutex<()>>,
     identity: Arc<Identity>,
     domains: Arc<Domains>,
     streams: Arc<Streams>,
@@ -474,6 +479,12 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
     for (listener, index) in listeners {
         accepting.spawn(streams.clone().accept(listener, index));
     }
+    let import = Arc::new(Import {
+        store: store.clone(),
+        focus: focus.clone(),
+        domains: domains.clone(),
+        identity: identity.clone(),
+    });
     let server = Arc::new(Server {
         config: RwLock::new(config.clone()),
         store: store.clone(),
@@ -483,6 +494,8 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         reminders: Reminders { offline: offline.clone() },
         offline,
         registrar,
+        import,
+        importing: Arc::default(),
         identity,
         domains,
         streams,

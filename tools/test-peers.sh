@@ -10,12 +10,13 @@ set -eu
 
 # OpenSIPS, Asterisk and FreeSWITCH are run too where they are found; Debian 12 has no packages of them.
 # program : Debian package
-peers='sipp:sip-tester baresip:baresip-core linphonec:linphone-cli strace:strace kamailio:kamailio xmllint:libxml2-utils'
+peers='curl:curl sipp:sip-tester baresip:baresip-core linphonec:linphone-cli strace:strace kamailio:kamailio xmllint:libxml2-utils'
 
 missing_packages() {
     for peer in $peers; do
         command -v "${peer%%:*}" >/dev/null 2>&1 || printf '%s ' "${peer##*:}"
     done
+    ls /usr/lib/*/kamailio/modules/db_sqlite.so >/dev/null 2>&1 || printf 'kamailio-sqlite-modules '
 }
 
 # opensips-cli is on PyPI alone. Where it cannot be had from there, the test with it skips itself.

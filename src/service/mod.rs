@@ -6,6 +6,7 @@ pub mod domains;
 pub mod focus;
 pub mod followers;
 pub mod identity;
+pub mod import;
 mod lists;
 pub mod offline;
 pub mod person;

@@ -195,19 +195,7 @@ impl Store {
         self.write(move |turn| {
             let id = turn.registered(&who)?;
             if let Some(new) = credentials {
-                turn.conn.execute(
-                    "UPDATE account SET realm = ?2, md5 = ?3, md5_domain = ?4, sha256 = ?5, sha256_domain = ?6
-                     WHERE id = ?1",
-                    params![
-                        id.0,
-                        &*new.realm,
-                        new.md5.as_deref(),
-                        new.md5_domain.as_deref(),
-                        new.sha256.as_deref(),
-                        new.sha256_domain.as_deref()
-                    ],
-                )?;
-                turn.account_changed(&who);
+                turn.set_credentials(id, &who, &new)?;
             }
             Ok(id)
         })
@@ -381,7 +369,7 @@ impl Store {
 
 impl Turn<'_> {
     /// The account of an address, made or promoted to one.
-    fn registered(&mut self, who: &Aor) -> Result<AccountId, super::sqlite::Failure> {
+    pub(super) fn registered(&mut self, who: &Aor) -> Result<AccountId, super::sqlite::Failure> {
         let known = self.account(who, self.head)?;
         let rows = self
             .conn
@@ -391,6 +379,29 @@ impl Turn<'_> {
             self.account_changed(who);
         }
         Ok(known.id)
+    }
+
+    pub(super) fn set_credentials(
+        &mut self,
+        id: AccountId,
+        who: &Aor,
+        new: &Credentials,
+    ) -> rusqlite::Result<()> {
+        self.conn
+            .prepare_cached(
+                "UPDATE account SET realm = ?2, md5 = ?3, md5_domain = ?4, sha256 = ?5, sha256_domain = ?6
+                 WHERE id = ?1",
+            )?
+            .execute(params![
+                id.0,
+                &*new.realm,
+                new.md5.as_deref(),
+                new.md5_domain.as_deref(),
+                new.sha256.as_deref(),
+                new.sha256_domain.as_deref()
+            ])?;
+        self.account_changed(who);
+        Ok(())
     }
 
     /// A device that is new, or was forgotten, starts where the account's furthest is. This is durable before anything

@@ -8,6 +8,8 @@ mod accounts;
 mod archive;
 mod changes;
 mod domains;
+mod foreign;
+mod import;
 mod later;
 mod lookups;
 mod pages;
@@ -45,6 +47,8 @@ use crate::types::{
 
 pub use accounts::{Account, Credentials, StoredBinding, View};
 pub use archive::{Missed, MissedOf};
+pub use foreign::read_sqlite;
+pub use import::Imported;
 pub use later::{Kept, Later, NewLater};
 pub use pages::Page;
 pub use receipts::Receipt;

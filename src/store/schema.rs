@@ -19,6 +19,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../sql/sqlite/0007_presence.sql"),
     include_str!("../../sql/sqlite/0008_pictures.sql"),
     include_str!("../../sql/sqlite/0009_domains.sql"),
+    include_str!("../../sql/sqlite/0010_imported.sql"),
 ];
 const IMC: &str = include_str!("../../sql/sqlite/imc.sql");
 const IMC_INDEXES: &str = include_str!("../../sql/sqlite/imc_indexes.sql");
@@ -48,6 +49,7 @@ impl Tables {
             "conversation",
             "device",
             "domain",
+            "imported",
             "later",
             "log",
             "meta",

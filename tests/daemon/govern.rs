@@ -146,6 +146,7 @@ fn phones_are_listed_and_dropped_until_they_register_again() {
         [(&json!("alice@example.org"), &json!("udp")), (&json!("bob@example.org"), &json!("tcp"))]
     );
     assert_eq!(list[0]["contact"], json!(alice.contact()));
+    assert_eq!(done(&daemon, &["session", "list"]), list);
     assert_eq!(done(&daemon, &["binding", "drop", "bob"])["dropped"], 1);
     assert_eq!(done(&daemon, &["binding", "list", "bob"]), json!([]));
     alice.expect(202, "bob", "see you later");

@@ -28,6 +28,7 @@ mod govern;
 mod hostile;
 mod http;
 mod imcctl;
+mod import;
 mod ipv6;
 mod kill;
 mod lists;

@@ -12,6 +12,7 @@ use std::path::Path;
 use page::{Block, Page, pages, root};
 use stage::Stage;
 
+use crate::kit::Daemon;
 use crate::kit::http::ask;
 
 /// Pages whose commands are run elsewhere, or which have none.
@@ -22,7 +23,25 @@ const RUN_ELSEWHERE: &[(&str, &str)] = &[
 ];
 
 /// First lines of `console` blocks: what is shown and not run, with the reason.
-const NOT_RUN: &[(&str, &str)] = &[];
+const NOT_RUN: &[(&str, &str)] = &[
+    (
+        "<sip:alice@example.org>;outbound=\"sip:sip.example.org;transport=tcp\";pubint=300;mwi=yes",
+        "a file of baresip: tests/e2e runs a real one with these settings",
+    ),
+    ("\"Bob\" <sip:bob@example.org>;presence=p2p", "a file of baresip: tests/e2e runs a real one with this"),
+    ("[sip]", "a file of Linphone: tests/e2e runs a real one with these settings"),
+    ("[default]", "a file of opensips-cli: tests/e2e/opensips_cli.rs runs it with these settings"),
+    ("$ opensips-cli -x mi imc_list_rooms", "not everybody has it: tests/e2e/opensips_cli.rs runs it"),
+    ("$ chown imcd: /var/lib/imcd/token", "the user comes with the package"),
+    (
+        "$ RPCFIFOPATH=/run/imcd/imcd_fifo kamctl rpc imc.list_rooms",
+        "not everybody has it: tests/e2e/opensips_cli.rs runs it",
+    ),
+];
+
+/// Names with a dot that are neither a key of the configuration nor a method.
+const OTHER_NAMES: &[(&str, &str)] =
+    &[("presence.winfo", "an event package"), ("presence.so", "a module of baresip")];
 
 /// A page, and the test that runs it.
 macro_rules! chapters {
@@ -34,7 +53,15 @@ macro_rules! chapters {
 
 chapters! {
     accounts_goes_as_it_says = "accounts.md";
+    backup_goes_as_it_says = "backup.md";
+    configuration_goes_as_it_says = "configuration.md";
+    management_goes_as_it_says = "management.md";
+    monitoring_goes_as_it_says = "monitoring.md";
+    presence_goes_as_it_says = "presence.md";
+    proxies_goes_as_it_says = "proxies.md";
     rooms_goes_as_it_says = "rooms.md";
+    sizing_goes_as_it_says = "sizing.md";
+    trouble_goes_as_it_says = "trouble.md";
 }
 
 /// Runs a chapter from top to bottom.
@@ -49,7 +76,7 @@ fn run(name: &str) {
             "toml" => stage.configuration(block, false),
             "toml now" => stage.configuration(block, true),
             "kamailio" | "opensips" | "ini" | "xml" => is_in_an_example(block),
-            "promql" => asks_for_what_is_there(block, &stage),
+            "promql" | "yaml" => asks_for_what_is_there(block, &stage),
             "console" => assert!(
                 block.lines.first().is_some_and(|first| NOT_RUN.iter().any(|(line, _)| line == first)),
                 "{name}:{}: is not run, and this test has no reason for it",
@@ -160,20 +187,83 @@ fn what_the_text_names_exists() {
         }
     }
     let stage = Stage::new();
-    let methods = stage.succeeds("imcctl which");
     for page in pages() {
         for code in page.code() {
             if code.split_once('.').is_some_and(|(section, key)| {
                 sections.contains(section) && key.bytes().all(|c| c == b'_' || c.is_ascii_alphanumeric())
             }) {
-                let known = keys.contains(code) || methods.lines().any(|line| line.trim() == code);
+                let other = || OTHER_NAMES.iter().any(|(name, _)| *name == code);
+                let known = keys.contains(code) || other() || stage.run(&format!("imcctl {code} --help")).1;
                 assert!(known, "docs/{}: there is no {code}", page.name);
             }
             if let Some(words) = code.strip_prefix("imcctl ") {
                 let verb = |word: &&str| word.bytes().all(|c| c.is_ascii_lowercase() || b"_.".contains(&c));
                 let words: Vec<&str> = words.split(' ').take(2).take_while(verb).collect();
-                stage.succeeds(&format!("imcctl {} --help", words.join(" ")));
+                let (told, known) = stage.run(&format!("imcctl {} --help", words.join(" ")));
+                assert!(known, "docs/{}: {code}: {told}", page.name);
             }
         }
     }
+}
+
+/// Each metric has its row, and there is no row of one that is gone.
+#[test]
+fn every_metric_is_explained() {
+    let known = metrics(&Stage::new());
+    let page = Page::named("monitoring.md");
+    let told: BTreeSet<String> =
+        page.column("metric").iter().map(|cell| cell.trim_matches('`').to_owned()).collect();
+    assert!(known.len() > 20, "{known:?}");
+    assert_eq!(known, told);
+}
+
+/// What is quoted of the log, and what phones are answered, is in the sources: in these words.
+#[test]
+fn what_is_quoted_is_said() {
+    let mut sources = String::new();
+    every_file(&root().join("src"), &mut |path| {
+        sources.push_str(&std::fs::read_to_string(path).expect("sources are text"))
+    });
+    let page = Page::named("trouble.md");
+    let (lines, answers) = (page.column("log line"), page.column("answer"));
+    assert!(lines.len() > 10 && answers.len() > 10, "the tables are there");
+    for cell in lines {
+        for part in cell.trim_matches('`').split('…').map(str::trim).filter(|part| !part.is_empty()) {
+            assert!(sources.contains(part), "no log line says {part:?}");
+        }
+    }
+    for cell in answers {
+        let (status, reason) = cell.trim_matches('`').split_once(' ').expect("a status and a reason");
+        let written = format!("{status} \"{reason}\"");
+        assert!(sources.contains(&written), "nobody is answered {written}");
+    }
+}
+
+/// What people can type is in the manual, and so is every noun of management.
+#[test]
+fn every_command_of_people_and_every_noun_is_told() {
+    let mut told = String::new();
+    for page in pages() {
+        let lines = page.blocks.iter().flat_map(|block| &block.lines).map(String::as_str);
+        let prose = page.prose.iter().map(String::as_str);
+        lines.chain(prose).for_each(|line| told.extend([line, "\n"]));
+    }
+    let daemon = Daemon::open();
+    let alice = daemon.udp("alice");
+    alice.expect(202, "chat-manager", "#help");
+    let help = alice.until("help for rooms and for oneself", |all| {
+        let texts: String = all.iter().map(|got| got.msg.text()).collect();
+        ["#create", "#settings", "#status"].iter().all(|word| texts.contains(word))
+    });
+    let help: String = help.iter().map(|got| got.msg.text()).collect();
+    let words = help.split_whitespace().filter(|word| word.starts_with('#'));
+    let missing: BTreeSet<&str> = words.filter(|word| !told.contains(word)).collect();
+    assert!(missing.is_empty(), "the manual does not tell of {missing:?}");
+    let methods = Stage::new().run("imcctl which").0;
+    let nouns: BTreeSet<&str> =
+        methods.lines().filter_map(|line| Some(line.trim().split_once('.')?.0)).collect();
+    assert!(nouns.len() > 8, "{methods}");
+    let missing: Vec<&&str> =
+        nouns.iter().filter(|noun| !told.contains(&format!("imcctl {noun} "))).collect();
+    assert!(missing.is_empty(), "the manual does not tell of imcctl {missing:?}");
 }

@@ -11,6 +11,7 @@ mod freeswitch;
 mod kamailio;
 
 mod kit;
+mod migration;
 mod offline;
 mod opensips;
 mod opensips_cli;

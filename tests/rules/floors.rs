@@ -15,6 +15,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("chat", 2),
     ("presence", 2),
     ("registration", 2),
+    ("migrate", 2),
     ("store", 3),
     ("service", 4),
     ("edge", 5),

@@ -101,6 +101,18 @@ fn a_password_comes_from_the_option_or_from_standard_input() {
 }
 
 #[test]
+fn a_source_is_made_absolute_and_a_dry_run_is_an_option() {
+    let done = json!({ "result": [] });
+    let (request, (out, _, code)) = run(&["import", "silo", "dump:a.sql", "--dry-run"], done.clone(), None);
+    let (url, dry) = (request["params"]["url"].as_str().unwrap(), &request["params"]["dry_run"]);
+    assert!(url.starts_with("dump:/") && url.ends_with("/a.sql"), "{url}");
+    assert_eq!((dry, out.as_str(), code), (&json!("yes"), "TABLE  OUTCOME  ROWS  WHY  EXAMPLES\n", Some(0)));
+    let args = ["import", "subscriber", "sqlite:///x.db", "--realm", "a.org"];
+    let (request, _) = run(&args, done, None);
+    assert_eq!(request["params"], json!({ "url": "sqlite:/x.db", "realm": "a.org" }));
+}
+
+#[test]
 fn the_exit_code_tells_a_refusal_from_wrong_usage() {
     let error = |code: i64| json!({"error": {"code": code, "message": "no", "data": "because"}});
     for (code, exit) in [(404, 1), (403, 1), (500, 1), (-32602, 2), (-32601, 2)] {
@@ -122,6 +134,7 @@ fn without_a_daemon_or_a_command_it_says_what_to_do() {
         (&["room", "show"], "imcctl: the following required arguments were not provided:\n  <ROOM>"),
         (&["room", "show", "a", "b"], "imcctl: unexpected argument 'b' found"),
         (&["rooms", "--password", "x"], "imcctl: unexpected argument '--password' found"),
+        (&["rooms", "--dry-run"], "imcctl: unexpected argument '--dry-run' found"),
         (&["rooms", "--config", "none.toml"], "imcctl: none.toml: cannot be read"),
         (&[], "Manage a running imcd\n\nUsage: imcctl [OPTIONS] <COMMAND>"),
         (&["rooms", "--nonsense"], "imcctl: unexpected argument '--nonsense' found"),
@@ -174,6 +187,39 @@ fn what_destroys_goes_ahead_where_nobody_can_be_asked() {
     for args in [&["room", "destroy", "team"][..], &["room", "destroy", "team", "--yes"]] {
         let (request, (_, _, code)) = run(args, json!({"result": {"room": "team@example.org"}}), None);
         assert_eq!((&request["method"], code), (&json!("room.destroy"), Some(0)));
+    }
+}
+
+#[test]
+fn on_a_terminal_it_asks_before_it_destroys() {
+    for (answer, asked, exit) in [("yes\n", true, 0), ("n\n", false, 1), ("\n", false, 1)] {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("test.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let daemon = thread::spawn(move || {
+            let mut stream = BufReader::new(listener.accept().unwrap().0);
+            let mut line = String::new();
+            stream.read_line(&mut line).unwrap();
+            if !line.is_empty() {
+                writeln!(stream.get_mut(), "{}", json!({"jsonrpc": "2.0", "id": 1, "result": {}})).unwrap();
+            }
+            line
+        });
+        let terminal = nix::pty::openpty(None, None).unwrap();
+        std::fs::File::from(terminal.master.try_clone().unwrap()).write_all(answer.as_bytes()).unwrap();
+        let mut command = imcctl(dir.path(), &["room", "destroy", "team"]);
+        let output = command.env("IMCD_SOCKET", &socket).stdin(terminal.slave).output().unwrap();
+        let (_, err, code) = said(&output);
+        assert!(
+            err.starts_with("room destroy team: destroy a room; its members are told. Go on? [y/N] "),
+            "{err}"
+        );
+        assert_eq!(err.ends_with("imcctl: nothing done\n"), !asked, "{err}");
+        assert_eq!(
+            (daemon.join().unwrap().contains("room.destroy"), code),
+            (asked, Some(exit)),
+            "{answer:?}"
+        );
     }
 }
 

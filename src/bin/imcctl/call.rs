@@ -15,7 +15,7 @@ use super::Failure;
 
 /// Where a packaged daemon listens, and then one started by hand.
 const USUAL_SOCKETS: [&str; 2] = ["/run/imcd/imcd.sock", "./imcd.sock"];
-/// Longer than the daemon needs for anything.
+/// Longer than the daemon needs for anything but imports, which take as long as they take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An open connection to the daemon.
@@ -57,15 +57,15 @@ impl Daemon {
                 _ => format!("{at}: {e}"),
             })
         })?;
-        let patient =
-            stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
-        patient.map_err(lost)?;
+        stream.set_write_timeout(Some(PATIENCE)).map_err(lost)?;
         Ok(Daemon { stream: BufReader::new(stream), calls: 0 })
     }
 
     /// Calls a method and waits for its result.
     pub fn call(&mut self, method: &str, params: Value) -> Result<Value, Failure> {
         self.calls += 1;
+        let patience = (!method.starts_with("import.")).then_some(PATIENCE);
+        self.stream.get_ref().set_read_timeout(patience).map_err(lost)?;
         let request = json!({ "jsonrpc": "2.0", "id": self.calls, "method": method, "params": params });
         self.stream.get_mut().write_all(format!("{request}\n").as_bytes()).map_err(lost)?;
         let mut reply = self.document()?;

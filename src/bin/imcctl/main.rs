@@ -24,6 +24,7 @@ use base64::engine::general_purpose::STANDARD;
 use clap::ArgMatches;
 use imcd::edge::control::MAX_DOCUMENT;
 use imcd::edge::control::table::{Command, Kind};
+use imcd::migrate::Source;
 use imcd::presence::avatar::AVATAR_MAX;
 use serde_json::{Map, Value};
 
@@ -119,6 +120,13 @@ fn perform(
     {
         let whole = std::path::absolute(&path).map_err(|e| Failure::Usage(format!("{path}: {e}")))?;
         params.insert(arg.name.into(), whole.to_string_lossy().into());
+    }
+    if let Some(arg) = of_kind(Kind::Source)
+        && let Some(source) = text(&params, arg.name)
+        && let (Some((_, path)), Some((kind, _))) = (Source::split(&source), source.split_once(':'))
+    {
+        let whole = std::path::absolute(path).map_err(|e| Failure::Usage(format!("{path}: {e}")))?;
+        params.insert(arg.name.into(), format!("{kind}:{}", whole.to_string_lossy()).into());
     }
     // Connect first: nobody types a password for a daemon that is not there.
     let mut daemon = connect()?;

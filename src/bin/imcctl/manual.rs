@@ -58,7 +58,10 @@ const IMCCTL: &[Section] = &[
             ("imcctl members team", "Who belongs to it."),
             ("imcctl stats --watch", "The counters, and what they gain in a second."),
             ("imcctl tail team", "What is said in it, as it is said."),
-            ("imcctl backup /var/backups/imcd.db", "Copy the database while the daemon runs."),
+            (
+                "imcctl backup /var/lib/imcd/backup.db",
+                "Copy the database, while the daemon runs, to a place where it may write.",
+            ),
             ("imcctl restore /var/backups/imcd.db", "Put it back while the daemon is stopped."),
             ("imcctl --json rooms", "The rooms, for a script."),
         ],

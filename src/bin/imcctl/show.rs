@@ -18,7 +18,9 @@ pub fn for_people(command: &Command, result: &Value) -> String {
         Value::Object(fields) => {
             // A picture's data are no sight for people.
             let columns = command.columns.iter().filter(|column| **column != "data");
-            aligned(columns.map(|c| vec![c.to_string(), cell(&fields[*c])]).collect())
+            aligned(
+                columns.map(|c| vec![c.to_string(), cell(fields.get(*c).unwrap_or(&Value::Null))]).collect(),
+            )
         }
         Value::Array(items) => items.iter().map(|item| format!("{}\n", cell(item))).collect(),
         other => format!("{}\n", cell(other)),
@@ -79,6 +81,12 @@ mod tests {
         let rows = rows.iter().map(|row| row.iter().map(|cell| cell.to_string()).collect()).collect();
         assert_eq!(aligned(rows), "NAME   N\n日本   1\nZoë    2\ne\u{301}tage  3\n");
         assert_eq!(aligned(Vec::new()), "");
+    }
+
+    #[test]
+    fn a_field_that_an_older_daemon_does_not_tell_is_empty() {
+        let command = imcd::edge::control::table::find("binding.drop").unwrap();
+        assert_eq!(for_people(command, &serde_json::json!({ "account": "a" })), "account  a\ndropped\n");
     }
 
     #[test]

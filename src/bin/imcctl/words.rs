@@ -24,7 +24,9 @@ const NOUNS: &[(&str, &str)] = &[
     ("binding", "The registered phones"),
     ("offline", "Direct messages that wait"),
     ("message", "Say something in somebody's name"),
+    ("import", "Take over what another server left: its rooms, messages, accounts"),
     ("domain", "Domains that are served, in the configuration or added"),
+    ("session", "The same as binding, for who calls them sessions"),
     ("server", "The daemon itself: status, counters, configuration, backup"),
     ("log", "What the daemon logs"),
 ];
@@ -66,7 +68,7 @@ pub fn command(all: bool) -> clap::Command {
         .after_help(after_help())
         .args(options());
     for (noun, about) in nouns() {
-        let verbs = COMMANDS.iter().filter_map(|c| Some((c, c.name.split_once('.')?)));
+        let verbs = table::names().filter_map(|(name, c)| Some((c, name.split_once('.')?)));
         let verbs = verbs.filter(|(_, (of, _))| *of == noun).map(|(c, (_, verb))| leaf(c, verb));
         root = root.subcommand(
             clap::Command::new(noun)
@@ -88,8 +90,8 @@ pub fn command(all: bool) -> clap::Command {
 /// The nouns of the table with what they are about.
 pub fn nouns() -> impl Iterator<Item = (&'static str, &'static str)> {
     let mut seen: Vec<&str> = Vec::new();
-    for c in COMMANDS {
-        let noun = c.name.split_once('.').map(|(noun, _)| noun);
+    for (name, _) in table::names() {
+        let noun = name.split_once('.').map(|(noun, _)| noun);
         seen.extend(noun.filter(|noun| !seen.contains(noun)));
     }
     seen.into_iter().map(|noun| {
@@ -388,6 +390,7 @@ mod tests {
         assert_eq!(params("roster add a b B x,y"), ("roster.add", buddy));
         assert_eq!(params("room history team -n 5").1["n"], "5");
         assert_eq!(params("message broadcast a text b c").1["to"], "b,c");
+        assert_eq!(params("import silo dump:/x --dry-run").1["dry_run"], "yes");
         assert_eq!(params("message broadcast a text --to b --to c").1["to"], "b,c");
         assert!(read("room create team alice --owner bob").unwrap_err().contains("cannot be used with"));
         assert!(read("member add team bob king").unwrap_err().contains("owner, admin, member"));

@@ -9,6 +9,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use super::follow::Following;
+use super::imports::Imports;
 use super::rooms::Rooms;
 use super::rosters::Rosters;
 use crate::refusal::Fault;
@@ -172,7 +173,7 @@ pub struct Vitals {
 }
 
 /// The deeds. Addresses are complete; `domain` as the one who asked spelled it.
-pub trait Management: Rooms + Rosters + Following {
+pub trait Management: Rooms + Rosters + Following + Imports {
     /// What a name without a domain belongs to.
     fn default_domain(&self) -> String;
 

@@ -7,6 +7,7 @@ mod deeds;
 mod follow;
 mod frame;
 mod http;
+mod imports;
 mod mi;
 mod ordered;
 pub mod peers;
@@ -25,6 +26,7 @@ pub use deeds::{
 pub use follow::{Following, Overheard};
 pub use frame::MAX_DOCUMENT;
 pub use http::{Gate, HttpDoor, HttpLimits, HttpServing};
+pub use imports::{ImportInfo, Imports};
 pub use mi::{MiDoors, MiServing};
 pub use rooms::{MemberInfo, RoomInfo, Rooms, SaidInfo};
 pub use rosters::{AvatarInfo, BuddyInfo, EntryInfo, PairInfo, PresenceInfo, Rosters, StepInfo};

@@ -14,6 +14,7 @@ use super::deeds::{Denied, Management};
 use super::rosters::EntryInfo;
 use super::table::{COMMANDS, Command, Deed, Right, find};
 use super::values::Values;
+use crate::migrate::What;
 
 /// Does what `command` says. `values` were checked against it.
 pub async fn perform<M: Management>(
@@ -130,6 +131,16 @@ pub async fn perform<M: Management>(
             let file = text(0);
             let bytes = management.server_backup(PathBuf::from(&file)).await?;
             Ok(json!({ "file": file, "bytes": bytes }))
+        }
+        Deed::ImportImc | Deed::ImportSilo | Deed::ImportSubscriber => {
+            let what = match command.deed {
+                Deed::ImportImc => What::Imc,
+                Deed::ImportSilo => What::Silo,
+                _ => What::Subscriber,
+            };
+            let source = values.source(0).ok_or_else(|| Denied::Refused("url missing".into()))?;
+            let realm = values.text(2).filter(|realm| !realm.is_empty());
+            Ok(plain(&management.import(what, source, values.flag(1, "dry_run"), realm).await?))
         }
         Deed::LogLevel => {
             let level = management.log_level(values.text(0)).await?;

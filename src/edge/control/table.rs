@@ -55,6 +55,9 @@ pub enum Kind {
     Count,
     /// Addresses, with commas between them. Over RPC also an array. `imcctl` takes all words that are left.
     People,
+    /// What holds tables on the daemon's machine: `sqlite:`, `text:` or `dump:` and an absolute path. `imcctl` makes it
+    /// absolute.
+    Source,
     /// An absolute path on the daemon's machine. `imcctl` makes it absolute.
     Path,
     /// Where `imcctl` writes the data of the result. Over RPC it has no meaning.
@@ -83,6 +86,7 @@ impl Kind {
             Kind::Role => "owner, admin or member",
             Kind::Count => "a number from 1 to 1000",
             Kind::People => "addresses, as many as you like",
+            Kind::Source => "sqlite:FILE, text:DIRECTORY or dump:FILE, on the daemon's machine",
             Kind::Path => "a file on the daemon's machine",
             Kind::Output => "a file, to be written",
         }
@@ -152,6 +156,9 @@ pub(in crate::edge::control) enum Deed {
     MessageBroadcast,
     ServerReload,
     ServerBackup,
+    ImportImc,
+    ImportSilo,
+    ImportSubscriber,
     LogLevel,
     Tail,
     RosterList,
@@ -178,9 +185,23 @@ pub(in crate::edge::control) enum Deed {
 const DESTROYS: &[&str] =
     &["account.remove", "avatar.remove", "room.destroy", "roster.clear", "offline.purge"];
 
+/// Second names, for who comes from other servers, whose sessions are our bindings.
+const ALIASES: &[(&str, &str)] =
+    &[("roster.show", "roster.list"), ("session.list", "binding.list"), ("session.kick", "binding.drop")];
+
+/// Every name of every command, second names behind.
+pub fn names() -> impl Iterator<Item = (&'static str, &'static Command)> {
+    let first = COMMANDS.iter().map(|command| (command.name, command));
+    let second = ALIASES.iter().filter_map(|(alias, name)| {
+        let command = COMMANDS.iter().find(|command| command.name == *name)?;
+        Some((*alias, command))
+    });
+    first.chain(second)
+}
+
 /// The command with this RPC name.
 pub fn find(name: &str) -> Option<&'static Command> {
-    COMMANDS.iter().find(|c| c.name == name)
+    names().find(|(known, _)| *known == name).map(|(_, command)| command)
 }
 
 impl Command {
@@ -207,6 +228,14 @@ mod tests {
     #[test]
     fn what_destroys_is_in_the_table_and_changes_something() {
         assert!(DESTROYS.iter().all(|name| find(name).is_some_and(|c| c.right == Right::Manage)));
+    }
+
+    #[test]
+    fn second_names_lead_to_commands_and_are_nobody_elses() {
+        for (alias, name) in ALIASES {
+            assert_eq!(find(alias).map(|c| c.name), Some(*name));
+            assert!(COMMANDS.iter().all(|c| c.name != *alias && c.short != *alias));
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use super::table::Right;
 use super::*;
+use crate::migrate::{Source, What};
 use crate::refusal::Fault;
 use crate::types::{Aor, Spread};
 
@@ -247,6 +248,20 @@ impl Management for Fake {
     }
 }
 
+impl Imports for Fake {
+    async fn import(
+        &self,
+        what: What,
+        source: Source,
+        dry_run: bool,
+        realm: Option<String>,
+    ) -> Result<Vec<ImportInfo>, Denied> {
+        let (outcome, why) = if dry_run { ("would be made", "") } else { ("made", "why") };
+        let examples = vec![format!("{what:?} {source} {realm:?}")];
+        Ok(vec![ImportInfo { table: "silo", outcome, rows: 1, why, examples }])
+    }
+}
+
 impl Rooms for Fake {
     async fn room_list(&self, _: Option<String>) -> Result<Vec<RoomInfo>, Denied> {
         Ok(vec![self.room_show(Aor::new("team", "example.org").unwrap()).await?])
@@ -442,6 +457,7 @@ fn every_result_has_the_columns_that_the_table_promises() {
         let fitting = |kind| match kind {
             table::Kind::File => "AAEC",
             table::Kind::Path => "/tmp/x",
+            table::Kind::Source => "dump:/x",
             table::Kind::Role => "admin",
             table::Kind::Sight => "both",
             _ => "bob",

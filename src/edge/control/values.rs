@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::table::{Command, Kind, find};
 use crate::chat::room::Role;
+use crate::migrate::Source;
 use crate::presence::avatar::AVATAR_MAX;
 use crate::presence::roster::{self, Bond};
 use crate::types::Aor;
@@ -62,6 +63,9 @@ impl Values {
                 Kind::People if values.people(at).is_none() => {
                     "expected addresses such as alice@example.org, with commas between them"
                 }
+                Kind::Source if Source::parse(&text).is_none() => {
+                    "expected sqlite:, text: or dump: with an absolute path behind it"
+                }
                 Kind::Path if !is_path(&text) => "expected the absolute path of a file",
                 Kind::Command if find(&text).is_none() => "no such command",
                 _ => continue,
@@ -77,6 +81,10 @@ impl Values {
 
     pub(super) fn address(&self, at: usize) -> Option<Aor> {
         address(self.given.get(at)?.as_deref()?, &self.default_domain)
+    }
+
+    pub(super) fn source(&self, at: usize) -> Option<Source> {
+        Source::parse(self.given.get(at)?.as_deref()?)
     }
 
     /// A [`Kind::Flag`]; not given: no.
@@ -169,6 +177,10 @@ mod tests {
         assert!(check("roster.add", &["bob", "alice", "Al", &"x".repeat(TEXT_MAX + 1)]).is_err());
         assert!(check("presence.set", &["bob", "away", &"x".repeat(TEXT_MAX + 1)]).is_err());
         assert!(check("presence.set", &["bob", "away", "lunch"]).is_ok());
+        assert!(check("import.silo", &["sqlite:/a.db", "yes"]).is_ok());
+        for (url, dry) in [("sqlite:a.db", "yes"), ("/a.db", "yes"), ("sqlite:/a.db", "perhaps")] {
+            assert!(check("import.silo", &[url, dry]).is_err(), "{url} {dry}");
+        }
     }
 
     #[test]

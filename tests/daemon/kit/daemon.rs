@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Read};
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -212,7 +212,10 @@ impl Daemon {
             }
             // It answers phones a moment before it answers administrators.
             let control = || UnixStream::connect(self.dir().join("imcd.sock")).is_ok();
-            if self.options(Duration::from_millis(200)).is_some() && control() {
+            let http =
+                self.setup.keys.get("control.http").and_then(|door| door.trim_matches('"').parse().ok());
+            let web = || http.is_none_or(|door: SocketAddr| TcpStream::connect(door).is_ok());
+            if self.options(Duration::from_millis(200)).is_some() && control() && web() {
                 return;
             }
         }

@@ -87,8 +87,8 @@ impl Stage {
         }
     }
 
-    /// Standard output and standard error together.
-    fn run(&self, command: &str) -> (String, bool) {
+    /// What a command prints, on standard output and standard error together, and whether it succeeds.
+    pub fn run(&self, command: &str) -> (String, bool) {
         let ours = Path::new(env!("CARGO_BIN_EXE_imcctl")).parent().expect("a directory").display();
         let path = format!("{ours}:{}", std::env::var("PATH").unwrap_or_default());
         let mut shell = Command::new("sh");
@@ -99,13 +99,6 @@ impl Stage {
         shell.env("IMCD_SOCKET", self.daemon.dir().join("imcd.sock"));
         let output = run_to_end(shell.current_dir(self.daemon.dir()).stdin(Stdio::null()));
         (String::from_utf8_lossy(&output.stdout).into_owned(), output.status.success())
-    }
-
-    /// What a command prints that does not fail.
-    pub fn succeeds(&self, command: &str) -> String {
-        let (output, success) = self.run(command);
-        assert!(success, "{command}: {output}");
-        output
     }
 
     /// What systemd would do.
@@ -153,15 +146,23 @@ impl Stage {
                 _ => lines.push(line.clone()),
             }
         }
+        // Who has a part is there from the beginning.
+        for who in lines.iter().filter_map(|line| line.split(' ').next()) {
+            self.phone(who);
+        }
         for line in lines {
             self.line(&line).unwrap_or_else(|| panic!("line {}: {line}: not understood", block.line));
         }
     }
 
+    fn phone(&mut self, who: &str) -> &mut (Phone, Vec<usize>) {
+        let daemon = &self.daemon;
+        self.phones.entry(who.into()).or_insert_with(|| (daemon.udp(who), Vec::new()))
+    }
+
     fn line(&mut self, line: &str) -> Option<()> {
         let (who, what) = line.split_once(' ')?;
-        let daemon = &self.daemon;
-        let (phone, shown) = self.phones.entry(who.into()).or_insert_with(|| (daemon.udp(who), Vec::new()));
+        let (phone, shown) = self.phone(who);
         match what {
             "goes away" => {
                 phone.unregister();

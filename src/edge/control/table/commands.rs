@@ -20,6 +20,9 @@ const DOMAIN_COLUMNS: &[&str] = &["domain", "configured", "accounts", "rooms"];
 const BUDDY_COLUMNS: &[&str] = &["account", "user", "sight"];
 const PRESENCE_COLUMNS: &[&str] = &["account", "state", "says", "note", "avatar"];
 
+const IMPORT_ARGS: &[Arg] = &[need("url", Kind::Source), may("dry_run", Kind::Flag)];
+const IMPORT_COLUMNS: &[&str] = &["table", "outcome", "rows", "why", "examples"];
+
 /// All commands, in the order in which help shows them.
 pub const COMMANDS: &[Command] = &[
     Command {
@@ -501,6 +504,33 @@ pub const COMMANDS: &[Command] = &[
         right: Right::Manage,
         columns: &["warnings", "needs_restart"],
         deed: Deed::ServerReload,
+    },
+    Command {
+        name: "import.imc",
+        short: "",
+        args: IMPORT_ARGS,
+        help: "take over rooms and members of another server: imc_rooms, imc_members",
+        right: Right::Manage,
+        columns: IMPORT_COLUMNS,
+        deed: Deed::ImportImc,
+    },
+    Command {
+        name: "import.silo",
+        short: "",
+        args: IMPORT_ARGS,
+        help: "take over messages that wait on another server: silo",
+        right: Right::Manage,
+        columns: IMPORT_COLUMNS,
+        deed: Deed::ImportSilo,
+    },
+    Command {
+        name: "import.subscriber",
+        short: "",
+        args: &[need("url", Kind::Source), may("dry_run", Kind::Flag), may("realm", Kind::Title)],
+        help: "take over accounts of another server: subscriber",
+        right: Right::Manage,
+        columns: IMPORT_COLUMNS,
+        deed: Deed::ImportSubscriber,
     },
     Command {
         name: "server.backup",
