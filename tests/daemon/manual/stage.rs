@@ -64,6 +64,26 @@ impl Stage {
         here
     }
 
+    /// A file that is there before the chapter begins, in what it calls `/tmp`.
+    pub fn file(&self, name: &str, text: &str) {
+        std::fs::write(self.daemon.dir().join(name), text).expect("a file");
+    }
+
+    /// Statements that a peer makes of the database, or of a copy: they find their tables and columns.
+    pub fn sql(&self, block: &Block) {
+        let copy = self.daemon.dir().join("for-a-peer.db");
+        let output = self.daemon.imcctl(&["backup", &copy.display().to_string()]);
+        assert!(output.status.success(), "{output:?}");
+        let copy = rusqlite::Connection::open(copy).expect("a database");
+        for statement in block.lines.join("\n").split_inclusive(';').filter(|text| !text.trim().is_empty()) {
+            let rows = copy.prepare(statement).and_then(|mut found| found.exists([]));
+            assert!(
+                rows.unwrap_or_else(|e| panic!("line {}: {statement}: {e}", block.line)),
+                "{statement}: no rows"
+            );
+        }
+    }
+
     /// A block of commands.
     pub fn shell(&mut self, block: &Block) {
         for step in block.steps() {
