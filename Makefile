@@ -2,7 +2,15 @@
 
 CARGO ?= cargo
 
-.PHONY: test proof check docs bench deny peers
+.PHONY: test proof check docs bench deny peers deb test-package
+
+# Where cargo builds, and the package with it.
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+# The package is of this profile; what tests the packaging takes the binaries of the test suite.
+DEB_PROFILE ?= release
+DEB_BINARIES := $(TARGET)/$(DEB_PROFILE)
+CARGO_DEB_VERSION := 3.8.0
+CARGO_DEB := $(TARGET)/tools/bin/cargo-deb
 
 # Everything a fresh machine needs for the tests, then all of them in their short form.
 test: peers check docs
@@ -29,3 +37,19 @@ deny:
 # The phones and tools that the tests talk to (sipp, baresip, linphonec, strace, xmllint, kamailio, opensips-cli).
 peers:
 	tools/test-peers.sh
+
+# The Debian package: $(TARGET)/debian/imcd_VERSION_ARCHITECTURE.deb. Installs cargo-deb beside it if it is missing.
+deb: $(CARGO_DEB)
+	$(CARGO) build --locked --profile $(DEB_PROFILE) --bins
+	tools/package-files.sh $(DEB_BINARIES) $(DEB_BINARIES)/package
+	$(CARGO_DEB) --locked --no-build --profile $(DEB_PROFILE) --output $(TARGET)/debian/
+
+$(CARGO_DEB):
+	$(CARGO) install cargo-deb --locked --version $(CARGO_DEB_VERSION) --root $(TARGET)/tools
+
+# Installs, upgrades, removes and purges the package in a throw-away Debian, checks it with lintian, and follows
+# docs/first-steps.md with two phones in network namespaces. Needs root, and minutes at its first run; what is
+# not possible on this machine it skips, and says why.
+test-package:
+	$(MAKE) deb DEB_PROFILE=proof
+	tools/test-package.sh $(TARGET)

@@ -2,6 +2,7 @@
 //! write one store.
 
 mod doors;
+mod heart;
 mod imports;
 mod life;
 mod listen;
@@ -513,6 +514,7 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
     greet(&server, &config);
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let heart = tokio::spawn(heart::beat(inboxes.clone(), store.clone()));
 
     let [Ok(terminate), Ok(interrupt), Ok(hangup)] = &mut signals else {
         return Err(Fault::Internal("signals cannot be handled".into()));
@@ -521,6 +523,7 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     accepting.abort_all();
     upkeep.abort();
+    heart.abort();
     doors.close().await;
     stop(threads, &inboxes, store).await;
     Ok(())

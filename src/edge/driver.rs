@@ -95,7 +95,7 @@ impl Inbox {
         let _ = poll(&mut ready, at_most.map_or(PollTimeout::NONE, PollTimeout::from));
     }
 
-    pub(super) fn take(&self, into: &mut Vec<Mail>) {
+    pub(crate) fn take(&self, into: &mut Vec<Mail>) {
         let _ = self.wake.read();
         self.woken.store(false, Ordering::Release);
         std::mem::swap(&mut *self.mail.lock().unwrap_or_else(PoisonError::into_inner), into);

@@ -343,6 +343,12 @@ impl Store {
         }
     }
 
+    /// Resolves when the writer has come to the end of what was queued, whether or not the disk took it. Writes nothing.
+    pub async fn has_turned(&self) {
+        // A fault is an answer, too.
+        let _ = self.write(|_| Ok(())).await;
+    }
+
     /// Copies the database into `file`, which must be empty or not there, as it is at one moment. Takes no lock that a writer
     /// would wait for; blocks the caller.
     pub fn backup(&self, file: &std::path::Path) -> Result<(), Fault> {

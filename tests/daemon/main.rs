@@ -14,6 +14,7 @@ mod chat;
 mod circle;
 mod commands;
 mod content;
+mod dashboard;
 mod departures;
 mod devices;
 mod direct;

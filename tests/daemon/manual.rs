@@ -1,7 +1,7 @@
 //! The operator's manual, `docs/`: every command in it is run, in the order of its chapter, and does what it says.
 //!
 //! Prevents a manual that was true once. Each chapter has a daemon of its own. What cannot be run here is listed below
-//! with its reason, and nothing else is passed over. Never needs more than a shell.
+//! with its reason, and nothing else is passed over. Needs a shell and curl; never leaves the daemon's own directory.
 
 mod page;
 mod stage;

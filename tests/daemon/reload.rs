@@ -43,12 +43,13 @@ fn the_environment_overrides_single_keys_and_print_config_shows_them() {
 }
 
 #[test]
-fn systemd_is_told_when_it_is_ready_and_when_it_stops() {
+fn systemd_is_told_when_it_is_ready_that_it_lives_and_when_it_stops() {
     let setup = Setup::new();
     let path = setup.dir().join("notify.sock");
     let socket = UnixDatagram::bind(&path).expect("a socket");
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut daemon = setup.env("NOTIFY_SOCKET", &path.display().to_string()).start();
+    let setup = setup.env("NOTIFY_SOCKET", &path.display().to_string()).env("WATCHDOG_USEC", "200000");
+    let mut daemon = setup.start();
     let heard = || {
         let mut buffer = [0; 512];
         let n = socket.recv(&mut buffer).expect("systemd is told");
@@ -56,9 +57,15 @@ fn systemd_is_told_when_it_is_ready_and_when_it_stops() {
     };
     let ready = heard();
     assert!(ready.contains("READY=1"), "{ready}");
+    for _ in 0..3 {
+        assert_eq!(heard().trim(), "WATCHDOG=1");
+    }
     daemon.terminate();
-    let stopping = heard();
-    assert!(stopping.contains("STOPPING=1"), "{stopping}");
+    let mut last = heard();
+    while last.contains("WATCHDOG=1") {
+        last = heard();
+    }
+    assert!(last.contains("STOPPING=1"), "{last}");
 }
 
 #[test]

@@ -234,10 +234,14 @@ fn completion_and_manual_tell_what_the_command_line_takes() {
     }
     assert_eq!(said(&imcctl(dir.path(), &["completion", "cmd"]).output().unwrap()).2, Some(2));
     let (out, err, code) = said(&imcctl(dir.path(), &["man", "pages"]).output().unwrap());
-    assert_eq!((out.as_str(), err.as_str(), code), ("pages/imcd.1\npages/imcctl.1\n", "", Some(0)));
+    let pages = "pages/imcd.8\npages/imcctl.1\npages/imcd.toml.5\n";
+    assert_eq!((out.as_str(), err.as_str(), code), (pages, "", Some(0)));
     let page = |name: &str| std::fs::read_to_string(dir.path().join("pages").join(name)).unwrap();
-    let (imcd, imcctl) = (page("imcd.1"), page("imcctl.1"));
+    let (imcd, imcctl, keys) = (page("imcd.8"), page("imcctl.1"), page("imcd.toml.5"));
     assert!(imcd.contains("SIGHUP") && imcd.contains("print\\-config"), "{imcd}");
+    for (key, words) in [("data_dir", "Directory of the database"), ("flow_timer_s", "RFC 5626")] {
+        assert!(keys.contains(&format!("\\fB{key}\\fR = ")) && keys.contains(words), "{keys}");
+    }
     for command in COMMANDS.iter().filter(|command| command.name != "help") {
         let said = format!("imcctl {}", command.name.replace('.', " "));
         assert!(imcctl.contains(&said), "{said}");

@@ -12,6 +12,7 @@ mod hostile;
 mod imcctl;
 mod locate;
 mod net;
+mod package;
 mod presence;
 mod registration;
 mod rig;

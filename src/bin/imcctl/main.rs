@@ -7,6 +7,7 @@ mod ask;
 mod call;
 mod emanagement;
 mod guess;
+mod keys;
 mod manual;
 mod restore;
 mod show;

@@ -1,6 +1,6 @@
 //! Manual pages and completion scripts, made from the same words as the command line.
 //!
-//! Prevents a manual that tells of options which are not there. Never overwrites anything but the two pages.
+//! Prevents a manual that tells of options which are not there. Never overwrites anything but the pages.
 
 use std::io::Write;
 use std::path::Path;
@@ -12,6 +12,7 @@ use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 use imcd::config::arguments::Arguments;
 
 use super::Failure;
+use super::keys;
 use super::words::{self, sentence};
 
 /// Name, and text of the sections that follow what clap knows.
@@ -21,7 +22,7 @@ const IMCD: &[Section] = &[
     (
         "FILES",
         &[
-            ("/etc/imcd/imcd.toml", "The configuration. The file that comes with imcd explains every key."),
+            ("/etc/imcd/imcd.toml", "The configuration; it explains every key."),
             ("/var/lib/imcd", "The data of a packaged daemon: data_dir in the configuration."),
             ("/run/imcd/imcd.sock", "The socket of a packaged daemon for imcctl."),
         ],
@@ -40,7 +41,10 @@ const IMCD: &[Section] = &[
             ("1", "It could not start, or the check found something."),
         ],
     ),
-    ("SEE ALSO", &[("imcctl(1)", "Management from the command line.")]),
+    (
+        "SEE ALSO",
+        &[("imcctl(1)", "Management from the command line."), ("imcd.toml(5)", "The configuration.")],
+    ),
 ];
 
 const IMCCTL: &[Section] = &[
@@ -62,7 +66,7 @@ const IMCCTL: &[Section] = &[
             ("imcctl --json rooms", "The rooms, for a script."),
         ],
     ),
-    ("SEE ALSO", &[("imcd(1)", "The daemon.")]),
+    ("SEE ALSO", &[("imcd(8)", "The daemon."), ("imcd.toml(5)", "Its configuration.")]),
 ];
 
 /// The script that completes imcctl's words.
@@ -72,12 +76,12 @@ pub fn completion(shell: Shell) -> String {
     String::from_utf8_lossy(&script).into_owned()
 }
 
-/// Writes `imcd.1` and `imcctl.1`.
+/// Writes `imcd.8`, `imcctl.1` and `imcd.toml.5`.
 pub fn write(directory: &Path) -> Result<String, Failure> {
     let told = |path: &Path, e: std::io::Error| Failure::Usage(format!("{}: {e}", path.display()));
     std::fs::create_dir_all(directory).map_err(|e| told(directory, e))?;
     let mut written = String::new();
-    for (name, page) in [("imcd.1", imcd()), ("imcctl.1", imcctl())] {
+    for (name, page) in [("imcd.8", imcd()), ("imcctl.1", imcctl()), ("imcd.toml.5", keys::page())] {
         let path = directory.join(name);
         let page = page.map_err(|e| told(&path, e))?;
         std::fs::write(&path, page).map_err(|e| told(&path, e))?;
@@ -87,7 +91,7 @@ pub fn write(directory: &Path) -> Result<String, Failure> {
 }
 
 fn imcd() -> std::io::Result<Vec<u8>> {
-    let man = Man::new(Arguments::command()).section("1").manual("imcd");
+    let man = Man::new(Arguments::command()).section("8").manual("imcd");
     let mut page = Vec::new();
     man.render(&mut page)?;
     sections(IMCD, &mut page)?;

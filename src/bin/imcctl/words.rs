@@ -249,7 +249,7 @@ fn completion() -> clap::Command {
 }
 
 fn manual() -> clap::Command {
-    clap::Command::new("man").about("Write the manual pages, imcctl.1 and imcd.1, into a directory").arg(
+    clap::Command::new("man").about("Write the manual pages into a directory").arg(
         Arg::new("directory")
             .value_name("DIRECTORY")
             .required(true)

@@ -131,7 +131,12 @@ impl Stage {
                 stop(&mut self.daemon);
                 self.daemon.restart();
             }
-            "reload imcd" => self.daemon.hang_up(),
+            "reload imcd" => {
+                // What a second one did would not be told from what the first has done.
+                assert!(!self.daemon.logged("configuration reloaded"), "a page reloads once");
+                self.daemon.hang_up();
+                self.daemon.logs("configuration reloaded");
+            }
             other => panic!("systemctl {other}: the test does not play that"),
         }
         (String::new(), true)
