@@ -1,5 +1,7 @@
 //! The deeds of management about rosters, states and pictures, done with the services.
 
+use std::collections::HashSet;
+
 use super::Server;
 use super::manage::missing;
 use crate::edge::control::{
@@ -239,8 +241,18 @@ impl Rosters for Server {
         let domain = domain.map(|domain| self.served(&domain)).transpose()?;
         let default = domain.as_deref().unwrap_or(self.domains.default_domain());
         let mut wanted = sync::read(&text, default).map_err(Denied::Refused)?;
+        let now = self.entries(domain.as_deref())?;
+        let named: HashSet<(Aor, Aor)> =
+            wanted.iter().map(|entry| (entry.user.clone(), entry.account.clone())).collect();
         for entry in &mut wanted {
-            entry.account = self.known_account(&entry.account)?.address;
+            // One that an account's entry makes anyway may be there too: what was dumped can be put back.
+            entry.account = match self.known_account(&entry.account) {
+                Ok(account) => account.address,
+                Err(_) if named.contains(&(entry.account.clone(), entry.user.clone())) => {
+                    self.anybody(&entry.account)?
+                }
+                Err(denied) => return Err(denied),
+            };
             entry.user = self.anybody(&entry.user)?;
         }
         if let Some(domain) = &domain
@@ -251,7 +263,7 @@ impl Rosters for Server {
         }
         // What one line says of two is on both rosters: of the other's only where it is one of these.
         let ours = |who: &Aor| domain.as_deref().is_none_or(|domain| who.host().eq_ignore_ascii_case(domain));
-        let mut steps = sync::plan(&self.entries(domain.as_deref())?, &wanted);
+        let mut steps = sync::plan(&now, &wanted);
         steps.retain(|step| match step {
             Step::Add(entry) | Step::Change(entry) => ours(&entry.account),
             Step::Remove { account, .. } => ours(account),
