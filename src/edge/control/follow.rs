@@ -107,7 +107,11 @@ pub(super) async fn tell(
     loop {
         let line = tokio::select! {
             _ = stopped.wait_for(|stop| *stop) => return Ok(()),
-            spoken = stream.read(&mut word) => return spoken.map(drop),
+            spoken = stream.read(&mut word) => match spoken {
+                // The end of the line that asked: some write it by itself.
+                Ok(1) if word[0].is_ascii_whitespace() => continue,
+                other => return other.map(drop),
+            },
             line = heard.recv() => line,
         };
         let Some(line) = line else { return Ok(()) };
