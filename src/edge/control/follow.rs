@@ -119,3 +119,30 @@ pub(super) async fn tell(
         send(stream, told.to_string().into_bytes(), idle).await?;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+
+    #[tokio::test]
+    async fn the_end_of_the_line_that_asked_may_come_late_and_a_word_ends_it() {
+        let (client, mut stream) = UnixStream::pair().unwrap();
+        let (told, heard) = mpsc::channel(4);
+        let (_running, stopped) = watch::channel(false);
+        let telling =
+            tokio::spawn(async move { tell(&mut stream, heard, Duration::from_secs(60), stopped).await });
+        let mut client = BufReader::new(client);
+        client.write_all(b"\r\n").await.unwrap();
+        for _ in 0..2 {
+            told.send(Overheard { kind: "post", ..Overheard::default() }).await.unwrap();
+            let mut line = String::new();
+            client.read_line(&mut line).await.unwrap();
+            assert!(line.contains("post"), "{line}");
+            client.write_all(b"\n").await.unwrap();
+        }
+        client.write_all(b"{").await.unwrap();
+        telling.await.unwrap().unwrap();
+        assert!(told.is_closed());
+    }
+}

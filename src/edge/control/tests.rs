@@ -629,18 +629,6 @@ fn what_is_followed_comes_as_notifications_until_the_client_speaks() {
 }
 
 #[test]
-fn the_end_of_the_line_that_asked_may_come_late() {
-    let door = Door::open(SocketLimits::default());
-    let mut client = door.connect();
-    write!(client.get_mut(), r#"{{"jsonrpc":"2.0","id":1,"method":"tail"}}"#).unwrap();
-    assert!(line(&mut client).contains("following"));
-    client.get_mut().write_all(b"\r\n").unwrap();
-    for told in ["direct", "lost"] {
-        assert!(line(&mut client).contains(told));
-    }
-}
-
-#[test]
 fn a_request_without_end_is_answered_and_cut() {
     let door = Door::open(SocketLimits::default());
     let mut client = door.connect();
