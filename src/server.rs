@@ -1,6 +1,7 @@
 //! The whole: builds everything, starts, reloads, drains. Locks the data directory, so that two daemons never
 //! write one store.
 
+mod broadcast;
 mod doors;
 mod heart;
 mod imports;
@@ -28,6 +29,7 @@ use self::listen::{bind, descriptors, finder, our_side, raise_descriptor_limit};
 use crate::chat::ids::Ids;
 use crate::chat::shard::{Event, Input, Now, Settings, Shard};
 use crate::config::{Config, ConfigError, Level, LogFormat};
+use crate::edge::control::Works;
 use crate::edge::driver::{Driver, Gauges, House, Inbox, Mail, NewRequest, Served, StreamsToShards};
 use crate::edge::notifier::{Hears, Notifier};
 use crate::edge::tasks::Serving;
@@ -266,6 +268,8 @@ struct Server {
     gauges: Vec<Arc<Gauges>>,
     presence: Arc<Presence>,
     followers: Arc<Followers>,
+    /// What takes long.
+    works: Works,
     watching: Arc<Mutex<presence::Counters>>,
     listening: Vec<Listening>,
     clock: Clock,
@@ -502,6 +506,7 @@ async fn serve(config: Config, reread: Reread, set_level: SetLevel) -> Result<()
         gauges,
         presence,
         followers,
+        works: Works::default(),
         watching,
         listening,
         clock,

@@ -6,13 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
 use super::{Server, internal};
 use crate::config::Config;
 use crate::edge::control::{
-    ControlSocket, Gate, HttpDoor, HttpLimits, HttpServing, MiDoors, MiServing, SocketLimits,
+    ControlServing, ControlSocket, Gate, HttpDoor, HttpLimits, HttpServing, MiDoors, MiServing, SocketLimits,
 };
 use crate::refusal::Fault;
 
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Open doors.
 pub(super) struct Doors {
-    socket: JoinHandle<()>,
+    socket: ControlServing,
     http: Option<HttpServing>,
     mi: MiServing,
 }
@@ -35,16 +35,22 @@ impl Doors {
 
     /// Takes no more commands; the files of the doors are gone then.
     pub async fn close(self) {
-        self.socket.abort();
-        drop(self.http);
-        let mi = spawn_blocking(move || drop(self.mi));
-        if tokio::time::timeout(PATIENCE, mi).await.is_err() {
+        let Doors { socket, http, mi } = self;
+        drop(http);
+        // Beside each other: each waits for the command that it is at.
+        let ended = [spawn_blocking(|| drop(socket)), spawn_blocking(|| drop(mi))];
+        let all = async {
+            for end in ended {
+                let _ = end.await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, all).await.is_err() {
             warn!("a management command is cut off by the stop");
         }
     }
 }
 
-fn control_socket(config: &Config, server: &Arc<Server>) -> Result<JoinHandle<()>, Fault> {
+fn control_socket(config: &Config, server: &Arc<Server>) -> Result<ControlServing, Fault> {
     let path = config.control_socket();
     if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
         std::fs::create_dir_all(dir).map_err(internal("run directory"))?;
@@ -52,8 +58,7 @@ fn control_socket(config: &Config, server: &Arc<Server>) -> Result<JoinHandle<()
     let socket = ControlSocket::bind(&path).map_err(|error| {
         Fault::Internal(format!("cannot open the control socket {}: {error}", path.display()))
     })?;
-    let server = server.clone();
-    Ok(tokio::spawn(socket.serve(server, SocketLimits::default(), std::future::pending())))
+    socket.start(server.clone(), SocketLimits::default()).map_err(internal("control socket"))
 }
 
 /// The MI FIFO and the datagram socket, as far as there are to be any.

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tracing::info;
 
 use super::Server;
-use crate::edge::control::{Denied, ImportInfo, Imports};
+use crate::edge::control::{Denied, ImportInfo, Imports, Work};
 use crate::migrate::{
     Found, Holder, LetterRow, MemberRow, Outcome, ROWS_MAX, Report, RoomRow, Row, Sink, Source,
     SubscriberRow, Table, Unreadable, What, Why, read_dump, read_text,
@@ -139,13 +139,16 @@ async fn run(
     source: Source,
     dry: bool,
     realm: Option<String>,
+    work: &Work,
 ) -> Result<Report, Denied> {
+    work.at("reading rows", 0, 0);
     let (sender, mut chunks) = mpsc::channel(CHUNKS);
     let (home, named) = (import.home().to_owned(), source.to_string());
     let reader = tokio::task::spawn_blocking(move || read(&source, what.tables(), &home, &sender));
     let mut report = Report::default();
     let (mut rooms, mut members, mut letters, mut bytes) = (Vec::new(), Vec::new(), Vec::new(), 0);
     while let Some(mut chunk) = chunks.recv().await {
+        work.add(chunk.rows() as u64);
         for (table, count) in Table::ALL.into_iter().zip(chunk.read).filter(|(_, count)| *count > 0) {
             report.count(table, Outcome::Read, count);
         }
@@ -158,20 +161,23 @@ async fn run(
         letters.append(&mut chunk.letters);
         if bytes > SORTED_BYTES {
             bytes = 0;
-            import.letters(std::mem::take(&mut letters), dry, &mut report).await?;
+            // How many rows there are is not known yet: it goes on with what was read.
+            import.letters(std::mem::take(&mut letters), dry, &mut report, &|_, _| {}).await?;
         }
         if !chunk.subscribers.is_empty() {
             import.subscribers(chunk.subscribers, realm.as_deref(), dry, &mut report).await?;
         }
     }
-    import.letters(letters, dry, &mut report).await?;
+    let told = |done, of| work.at("taking messages over", done, of);
+    import.letters(letters, dry, &mut report, &told).await?;
     let ended = reader.await.map_err(|error| Fault::Internal(error.to_string()))?;
     let (seen, full) = ended.map_err(|error| Denied::Refused(format!("{named}: {error}")))?;
     if seen.is_empty() {
         let names: Vec<_> = what.tables().iter().map(|table| table.name()).collect();
         return Err(Denied::Refused(format!("{named}: there is no table {}", names.join(" or "))));
     }
-    import.imc(rooms, members, dry, &mut report).await?;
+    let told = |done, of| work.at("filling rooms", done, of);
+    import.imc(rooms, members, dry, &mut report, &told).await?;
     for table in seen {
         report.count(table, Outcome::Read, 0);
         if full {
@@ -188,15 +194,16 @@ impl Imports for Server {
         source: Source,
         dry_run: bool,
         realm: Option<String>,
+        work: Work,
     ) -> Result<Vec<ImportInfo>, Denied> {
         let Ok(turn) = self.importing.clone().try_lock_owned() else {
             return Err(Denied::Refused("another import is running".into()));
         };
         let import = self.import.clone();
         let task = tokio::spawn(async move {
-            let report = run(import, what, source, dry_run, realm).await;
+            let report = run(import, what, source, dry_run, realm, &work).await;
             drop(turn);
-            report
+            work.end(report)
         });
         let report = task.await.map_err(|error| Fault::Internal(error.to_string()))??;
         let lines = report.lines();

@@ -3,32 +3,25 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::task::JoinSet;
-
 use super::Server;
+use super::broadcast::broadcast;
 use crate::chat::depart::Parted;
 use crate::chat::personal::BLOCKED_MAX;
 use crate::chat::settings::{self, KEYS, NoSuch, either};
 use crate::chat::shard::Counters;
 use crate::config::Level;
 use crate::edge::control::{
-    AccountInfo, BindingInfo, BlockedInfo, BroadcastInfo, Denied, DomainInfo, LetterInfo, Management,
-    ReloadInfo, RemovedInfo, SettingInfo, Stat, Status, Vitals,
+    AccountInfo, BindingInfo, BlockedInfo, BroadcastInfo, Denied, DomainInfo, LetterInfo, Management, Page,
+    ReloadInfo, RemovedInfo, SettingInfo, Stat, Status, Vitals, Work, WorkInfo,
 };
 use crate::refusal::Fault;
 use crate::registration::Binding;
 use crate::sip::digest::Ha1;
 use crate::sip::uri::canonical;
 use crate::store::{Account, Credentials};
-use crate::types::{Aor, Entry, UnixMs};
-
-/// Letters of a broadcast that are written at the same time: they share commits.
-const SAID_AT_ONCE: usize = 32;
-/// Whom a broadcast was not said to: so many are named.
-const REFUSED_TOLD: usize = 100;
+use crate::types::{Aor, Entry, Seq, UnixMs};
 
 pub(super) fn missing(what: &str, who: &Aor) -> Denied {
     Denied::NotFound(format!("no {what} {who}"))
@@ -71,8 +64,8 @@ impl Server {
         Ok(DomainInfo {
             domain: domain.to_owned(),
             configured,
-            accounts: self.store.accounts(Some(domain))?.len(),
-            rooms: self.store.rooms(Some(domain), None)?.len(),
+            accounts: self.store.count_accounts(Some(domain))?,
+            rooms: self.store.count_rooms(domain)?,
         })
     }
 
@@ -225,9 +218,10 @@ impl Management for Server {
         Ok(())
     }
 
-    async fn account_list(&self, domain: Option<String>) -> Result<Vec<AccountInfo>, Denied> {
+    async fn account_list(&self, domain: Option<String>, page: Page) -> Result<Vec<AccountInfo>, Denied> {
         let domain = domain.map(|domain| self.served(&domain)).transpose()?;
-        let accounts = self.store.accounts(domain.as_deref())?;
+        let after = page.after.as_deref().and_then(Aor::parse);
+        let accounts = self.store.accounts(domain.as_deref(), after.as_ref(), page.limit)?;
         let line = |account: crate::store::Account| AccountInfo {
             contacts: self.registrar.current(&account.address).len(),
             password: account.credentials.is_some(),
@@ -236,10 +230,14 @@ impl Management for Server {
         Ok(accounts.into_iter().map(line).collect())
     }
 
-    async fn offline_list(&self, account: Option<Aor>) -> Result<Vec<LetterInfo>, Denied> {
+    async fn offline_list(&self, account: Option<Aor>, page: Page) -> Result<Vec<LetterInfo>, Denied> {
         let account = account.map(|account| self.recipient(&account)).transpose()?;
-        let list = self.offline.list(account.as_ref())?;
-        Ok(list.iter().map(|(who, letter)| letter_info(who, letter)).collect())
+        let after = page.after.as_deref().map(|after| {
+            let row =
+                after.split_once(' ').and_then(|(who, id)| Some((Aor::parse(who)?, Seq(id.parse().ok()?))));
+            row.ok_or_else(|| Denied::Refused("after: expected an account and the id of a message".into()))
+        });
+        Ok(self.offline.list(account.as_ref(), after.transpose()?, page.limit, letter_info)?)
     }
 
     async fn offline_purge(&self, account: Aor) -> Result<u64, Denied> {
@@ -315,9 +313,9 @@ impl Management for Server {
             domains: self.domains.served().iter().map(|(domain, _)| domain.to_string()).collect(),
             listeners: self.listening.iter().map(listener).collect(),
             auth: if config.auth_required() { "digest" } else { "open" },
-            accounts: self.store.accounts(None)?.len(),
+            accounts: self.store.count_accounts(None)?,
             contacts: self.registrar.count(),
-            rooms: self.store.active_rooms() as usize,
+            rooms: self.store.active_rooms(),
         })
     }
 
@@ -329,6 +327,14 @@ impl Management for Server {
             commits: self.store.took(),
             deliveries: self.delivered().0.took,
         }
+    }
+
+    fn begin(&self, command: &'static str, about: String) -> Work {
+        self.works.begin(command, about, civil(self.clock.wall()))
+    }
+
+    fn works(&self) -> Vec<WorkInfo> {
+        self.works.list()
     }
 
     async fn server_stats(&self) -> Result<Vec<Stat>, Denied> {
@@ -366,47 +372,24 @@ impl Management for Server {
         from: Aor,
         text: String,
         to: Option<Vec<Aor>>,
+        work: Work,
     ) -> Result<BroadcastInfo, Denied> {
         let from = self.ours(&from)?;
         if !self.focus.is_manager(&from) {
             self.known_account(&from)?;
         }
-        let everybody = || {
-            let accounts = self.store.accounts(None)?;
-            Ok::<_, Fault>(accounts.into_iter().map(|account| account.address).collect())
+        let to = match to {
+            Some(to) => to,
+            None => {
+                let accounts = self.store.accounts(None, None, usize::MAX)?;
+                accounts.into_iter().map(|account| account.address).collect()
+            }
         };
-        let to = to.map_or_else(everybody, Ok)?;
-        let mut info = BroadcastInfo { from: from.to_string(), sent: 0, refused: Vec::new() };
-        let text: Arc<str> = text.into();
-        for some in to.chunks(SAID_AT_ONCE) {
-            let mut saying = JoinSet::new();
-            for whom in some.iter().filter(|whom| **whom != from) {
-                let (offline, from, text) = (self.offline.clone(), from.clone(), text.clone());
-                let (whom, canonical) = (whom.clone(), self.ours(whom));
-                saying.spawn(async move {
-                    let done = match canonical {
-                        Ok(to) => match offline.send(&from, &to, &text).await {
-                            Ok(Ok(())) => Ok(()),
-                            Ok(Err(refusal)) => Err(refusal.reason.to_owned()),
-                            Err(fault) => return Err(fault),
-                        },
-                        Err(denied) => Err(denied.to_string()),
-                    };
-                    Ok((whom, done))
-                });
-            }
-            while let Some(done) = saying.join_next().await {
-                match done.map_err(|error| Fault::Internal(error.to_string()))?? {
-                    (_, Ok(())) => info.sent += 1,
-                    (whom, Err(why)) if info.refused.len() < REFUSED_TOLD => {
-                        info.refused.push(format!("{whom}: {why}"));
-                    }
-                    _ => {}
-                }
-            }
-        }
-        info.refused.sort_unstable();
-        Ok(info)
+        let to = to.into_iter().filter(|whom| *whom != from).map(|whom| {
+            let canonical = self.ours(&whom).map_err(|denied| denied.to_string());
+            (whom, canonical)
+        });
+        broadcast(self.offline.clone(), from.clone(), text.into(), to.collect(), work).await
     }
 
     async fn binding_list(&self, account: Option<Aor>) -> Result<Vec<BindingInfo>, Denied> {
@@ -447,7 +430,7 @@ impl Management for Server {
         Ok(ReloadInfo { warnings, needs_restart })
     }
 
-    async fn server_backup(&self, file: PathBuf) -> Result<u64, Denied> {
+    async fn server_backup(&self, file: PathBuf, work: Work) -> Result<u64, Denied> {
         let store = self.store.clone();
         let backup = move || -> Result<u64, Denied> {
             let told = |error: std::io::Error| Denied::Refused(format!("{}: {error}", file.display()));
@@ -461,7 +444,7 @@ impl Management for Server {
             }
             Ok(std::fs::metadata(&file).map_err(told)?.len())
         };
-        let done = tokio::task::spawn_blocking(backup).await;
+        let done = tokio::task::spawn_blocking(move || work.end(backup())).await;
         done.map_err(|error| Fault::Internal(error.to_string()))?
     }
 

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::Server;
 use super::manage::missing;
 use crate::edge::control::{
-    AvatarInfo, BuddyInfo, Denied, EntryInfo, PairInfo, PresenceInfo, Rosters, StepInfo,
+    AvatarInfo, BuddyInfo, Denied, EntryInfo, Page, PairInfo, PresenceInfo, Rosters, StepInfo,
 };
 use crate::presence::State;
 use crate::presence::roster::{self, BUDDIES_MAX, Bond, Deed};
@@ -195,8 +195,11 @@ impl Rosters for Server {
         Ok(PairInfo { account: who.to_string(), user: whom.to_string(), sight: bond })
     }
 
-    async fn roster_dump(&self, domain: Option<String>) -> Result<Vec<EntryInfo>, Denied> {
-        Ok(self.entries(domain.as_deref())?.iter().map(entry_info).collect())
+    async fn roster_dump(&self, domain: Option<String>, page: Page) -> Result<Vec<EntryInfo>, Denied> {
+        let entries = self.entries(domain.as_deref())?;
+        page.cut(entries.iter().map(entry_info).collect(), |entry| {
+            format!("{} {}", entry.account, entry.user)
+        })
     }
 
     async fn roster_clear(&self, of: String) -> Result<usize, Denied> {

@@ -4,7 +4,7 @@ use super::Server;
 use super::manage::{civil, missing};
 use crate::chat::govern::{Order, Undone};
 use crate::chat::room::Role;
-use crate::edge::control::{Denied, MemberInfo, RoomInfo, Rooms, SaidInfo};
+use crate::edge::control::{Denied, MemberInfo, Page, RoomInfo, Rooms, SaidInfo};
 use crate::service::focus::shown_text;
 use crate::store::RoomLine;
 use crate::types::{Aor, Member, Room};
@@ -54,10 +54,11 @@ fn role(word: &str) -> Result<Role, Denied> {
 }
 
 impl Rooms for Server {
-    async fn room_list(&self, domain: Option<String>) -> Result<Vec<RoomInfo>, Denied> {
+    async fn room_list(&self, domain: Option<String>, page: Page) -> Result<Vec<RoomInfo>, Denied> {
         let domain = domain.map(|domain| self.served(&domain)).transpose()?;
+        let after = page.after.as_deref().and_then(Aor::parse);
         // From the disk: a list of all rooms does not bring all of them into memory.
-        let lines = self.store.rooms(domain.as_deref(), None)?;
+        let lines = self.store.some_rooms(domain.as_deref(), after.as_ref(), page.limit)?;
         let info = |line: RoomLine| RoomInfo {
             room: line.address.to_string(),
             title: line.title.unwrap_or_default(),

@@ -44,6 +44,9 @@ const A_ROOM: &str = "it is a room";
 const AN_ACCOUNT: &str = "it is an account";
 const RESERVED: &str = "it is reserved by the account before the +";
 
+/// Is told how many rows or rooms are done, and of how many.
+pub type Told<'a> = &'a (dyn Fn(u64, u64) + Sync);
+
 /// See the module's text.
 pub struct Import {
     pub store: Store,
@@ -93,6 +96,7 @@ impl Import {
         mut members: Vec<MemberRow>,
         dry: bool,
         report: &mut Report,
+        told: Told<'_>,
     ) -> Result<(), Fault> {
         let mut filled: Vec<Filled> = Vec::new();
         let mut places: HashMap<Aor, usize> = HashMap::new();
@@ -173,7 +177,7 @@ impl Import {
                 filled[place].members.push((who, row.flags));
             }
         }
-        let admitted = if dry { self.would_fill(&filled)? } else { self.fill(filled).await? };
+        let admitted = if dry { self.would_fill(&filled)? } else { self.fill(filled, told).await? };
         for room in admitted {
             report.count(Table::Members, Outcome::Made, room.made);
             for who in &room.demoted {
@@ -213,9 +217,11 @@ impl Import {
         filled.iter().map(|room| self.next_step(room, &mut 0).map(|(_, admitted)| admitted)).collect()
     }
 
-    async fn fill(self: &Arc<Import>, filled: Vec<Filled>) -> Result<Vec<Admitted>, Fault> {
+    async fn fill(self: &Arc<Import>, filled: Vec<Filled>, told: Told<'_>) -> Result<Vec<Admitted>, Fault> {
         let (mut running, mut done) = (JoinSet::new(), Vec::new());
+        let of = filled.len() as u64;
         for room in filled {
+            told(done.len() as u64, of);
             if running.len() >= AT_ONCE
                 && let Some(ended) = running.join_next().await
             {
@@ -226,6 +232,7 @@ impl Import {
         }
         while let Some(ended) = running.join_next().await {
             done.push(settled(ended)?);
+            told(done.len() as u64, of);
         }
         Ok(done)
     }
@@ -306,12 +313,16 @@ impl Import {
         mut rows: Vec<LetterRow>,
         dry: bool,
         report: &mut Report,
+        told: Told<'_>,
     ) -> Result<(), Fault> {
         rows.sort_by_key(|row| (row.at, row.id));
-        let mut rows = rows.into_iter().peekable();
-        while rows.peek().is_some() {
+        let of = rows.len() as u64;
+        let mut rows = rows.into_iter();
+        while rows.len() > 0 {
+            told(of - rows.len() as u64, of);
             self.some_letters(rows.by_ref().take(CHUNK).collect(), dry, report).await?;
         }
+        told(of, of);
         Ok(())
     }
 

@@ -16,8 +16,8 @@ use crate::refusal::{Fault, Refusal};
 use crate::store::{Account, Store};
 use crate::types::{Aor, Commit, Committed, Entry, EntryKind, NewEntry, Place, RoomStep, Seq, Span, UnixMs};
 
-/// Letters that one list shows.
-pub const LIST_MAX: usize = 1000;
+/// Letters, or accounts with letters, that are looked at together.
+const LIST_MAX: usize = 1000;
 /// Taken letters are counted up to here: enough for a lamp on a phone.
 const OLD_MAX: u32 = 9999;
 /// Max-Forwards of what nobody's request caused (RFC 3261 §8.1.1.6).
@@ -77,36 +77,64 @@ impl Offline {
         Ok(Waiting { new, offered, old: self.store.count_taken(account.mailbox, furthest, OLD_MAX)? })
     }
 
-    /// Direct messages that wait for an account, oldest first.
-    fn letters(&self, account: &Account, most: usize) -> Result<Vec<Arc<Entry>>, Fault> {
-        let (span, mut after) = mailbox(&self.store, account)?;
-        let mut letters = Vec::new();
-        loop {
+    /// Direct messages that wait for an account, oldest first: those behind `after`, at most `most`.
+    fn letters(&self, account: &Account, after: Seq, most: usize) -> Result<Vec<Arc<Entry>>, Fault> {
+        let (span, furthest) = mailbox(&self.store, account)?;
+        let (mut after, mut letters) = (furthest.max(after), Vec::new());
+        while letters.len() < most {
             let page = self.store.page(&[span], after, LIST_MAX, self.now())?;
             letters.extend(page.entries.into_iter().filter(|entry| entry.kind == EntryKind::Direct));
             after = page.through;
-            if !page.more || letters.len() >= most {
-                letters.truncate(most);
-                return Ok(letters);
-            }
-        }
-    }
-
-    /// What waits, for one account or for all: whom for, and the letter. At most [`LIST_MAX`].
-    pub fn list(&self, who: Option<&Account>) -> Result<Vec<(Aor, Arc<Entry>)>, Fault> {
-        let accounts = match who {
-            Some(account) => vec![account.clone()],
-            None => self.store.expecting(self.now(), LIST_MAX)?,
-        };
-        let mut list = Vec::new();
-        for account in accounts {
-            let letters = self.letters(&account, LIST_MAX - list.len())?;
-            list.extend(letters.into_iter().map(|letter| (account.address.clone(), letter)));
-            if list.len() >= LIST_MAX {
+            if !page.more {
                 break;
             }
         }
-        Ok(list)
+        letters.truncate(most);
+        Ok(letters)
+    }
+
+    /// What waits, for one account or for all, by account: those behind the letter `after`, at most `most`, each as it
+    /// is to be shown.
+    pub fn list<T>(
+        &self,
+        who: Option<&Account>,
+        after: Option<(Aor, Seq)>,
+        most: usize,
+        show: impl Fn(&Aor, &Entry) -> T,
+    ) -> Result<Vec<T>, Fault> {
+        let mut list = Vec::new();
+        let mut add = |account: &Account, mut behind: Seq| -> Result<bool, Fault> {
+            // Letters are long, and so may the list be: no more of them than a part is in memory at once.
+            while list.len() < most {
+                let part = self.letters(account, behind, LIST_MAX.min(most - list.len()))?;
+                let Some(last) = part.last() else { return Ok(true) };
+                behind = last.seq;
+                list.extend(part.iter().map(|letter| show(&account.address, letter)));
+            }
+            Ok(false)
+        };
+        let seen = after.as_ref().map_or(Seq(0), |(_, seq)| *seq);
+        if let Some(account) = who {
+            add(account, seen)?;
+            return Ok(list);
+        }
+        let mut behind = after.map(|(account, _)| account);
+        // There may be more for the account that the last page ended with.
+        if let Some(account) = behind.as_ref().map(|who| self.store.account(who)).transpose()?.flatten()
+            && !add(&account, seen)?
+        {
+            return Ok(list);
+        }
+        loop {
+            let accounts = self.store.expecting(self.now(), behind.as_ref(), LIST_MAX)?;
+            let Some(last) = accounts.last() else { return Ok(list) };
+            behind = Some(last.address.clone());
+            for account in &accounts {
+                if !add(account, Seq(0))? {
+                    return Ok(list);
+                }
+            }
+        }
     }
 
     /// Throws away what waits for an account. How many they were. What is on its way this moment still arrives.
@@ -115,7 +143,8 @@ impl Offline {
         self.delivery.settled(account.id).await;
         let mut purged = 0;
         loop {
-            let seqs: Vec<Seq> = self.letters(account, LIST_MAX)?.iter().map(|letter| letter.seq).collect();
+            let seqs: Vec<Seq> =
+                self.letters(account, Seq(0), LIST_MAX)?.iter().map(|letter| letter.seq).collect();
             if seqs.is_empty() {
                 return Ok(purged);
             }

@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError};
 use dashmap::Entry;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::rooms::{ACCOUNTS, address};
+use super::rooms::{ACCOUNTS, address, behind};
 use super::turn::{Turn, device_key};
 use super::{Positions, Shared, Store};
 use crate::chat::settings::Settings;
@@ -235,15 +235,33 @@ impl Store {
         .await
     }
 
-    /// Accounts of a domain, or all, by address.
-    pub fn accounts(&self, domain: Option<&str>) -> Result<Vec<Account>, Fault> {
+    /// Accounts of a domain, or all: those behind `after` in the order of addresses, at most `most`.
+    pub fn accounts(
+        &self,
+        domain: Option<&str>,
+        after: Option<&Aor>,
+        most: usize,
+    ) -> Result<Vec<Account>, Fault> {
+        let (user, host) = behind(after);
         self.0.shared.readers.ask(|conn| {
             let mut statement = conn.prepare_cached(&format!(
                 "SELECT {COLUMNS} FROM account
-                 WHERE created IS NOT NULL AND (?1 IS NULL OR domain = ?1) ORDER BY username, domain"
+                 WHERE created IS NOT NULL AND (?1 IS NULL OR domain = ?1) AND (username, domain) > (?2, ?3)
+                 ORDER BY username, domain LIMIT ?4"
             ))?;
-            let rows = statement.query_map([domain], account)?;
+            let most = i64::try_from(most).unwrap_or(i64::MAX);
+            let rows = statement.query_map((domain, user, host, most), account)?;
             Ok(rows.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+        })
+    }
+
+    /// How many there are, of all domains or of one.
+    pub fn count_accounts(&self, domain: Option<&str>) -> Result<u64, Fault> {
+        self.0.shared.readers.ask(|conn| {
+            conn.prepare_cached(
+                "SELECT count(*) FROM account WHERE created IS NOT NULL AND (?1 IS NULL OR domain = ?1)",
+            )?
+            .query_row([domain], |row| Ok(row.get::<_, i64>(0)?.max(0) as u64))
         })
     }
 

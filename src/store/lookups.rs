@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rusqlite::OptionalExtension;
 
-use super::rooms::address;
+use super::rooms::{address, behind};
 use super::schema::Tables;
 use super::turn::face_of;
 use super::{Account, Store};
@@ -53,17 +53,20 @@ impl Store {
         })
     }
 
-    /// Accounts with a direct message that none of their devices has taken, by what is on disk; at most `most`.
-    pub fn expecting(&self, now: UnixMs, most: usize) -> Result<Vec<Account>, Fault> {
+    /// Accounts with a direct message that none of their devices has taken, by what is on disk: those behind `after`
+    /// in the order of addresses, at most `most`.
+    pub fn expecting(&self, now: UnixMs, after: Option<&Aor>, most: usize) -> Result<Vec<Account>, Fault> {
         let found: Vec<Aor> = self.0.shared.readers.ask(|conn| {
             let mut statement = conn.prepare_cached(
                 "SELECT a.username, a.domain FROM account a WHERE EXISTS
                     (SELECT 1 FROM log l WHERE l.conversation = a.mailbox AND l.kind = 3 AND l.expires > ?1
                         AND l.seq > max(a.base, coalesce(
                             (SELECT max(d.position) FROM device d WHERE d.account = a.id), 0)))
+                    AND (a.username, a.domain) > (?3, ?4)
                  ORDER BY a.username, a.domain LIMIT ?2",
             )?;
-            let mut rows = statement.query([now, most as i64])?;
+            let (user, host) = behind(after);
+            let mut rows = statement.query((now, most as i64, user, host))?;
             let mut all = Vec::new();
             while let Some(row) = rows.next()? {
                 all.extend(address(row, 0, 1)?);

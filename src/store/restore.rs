@@ -199,8 +199,12 @@ mod tests {
         /// Accounts, by their users.
         fn accounts(&self) -> Vec<String> {
             let store = Store::open(self.options.clone()).unwrap();
-            let mut users: Vec<_> =
-                store.accounts(None).unwrap().iter().map(|a| a.address.user().to_owned()).collect();
+            let mut users: Vec<_> = store
+                .accounts(None, None, 100)
+                .unwrap()
+                .iter()
+                .map(|a| a.address.user().to_owned())
+                .collect();
             users.sort();
             store.close();
             users

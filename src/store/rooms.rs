@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use dashmap::Entry;
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension, Row, Rows};
 
 use super::schema::Tables;
 use super::turn::{Draft, face_of};
@@ -45,6 +45,8 @@ pub(super) struct Statements {
     find_room: String,
     members: String,
     list: String,
+    page: String,
+    count_of: String,
     listed_in: String,
     pub(super) insert_room: String,
     pub(super) flag_room: String,
@@ -56,6 +58,17 @@ pub(super) struct Statements {
     pub(super) delete_members: String,
     pub(super) ended: String,
 }
+
+/// What a [`RoomLine`] needs of a room `r`.
+const LINE: &str = "r.name, r.domain, r.flag,
+    (SELECT count(*) FROM {members} m
+     WHERE m.room = 'sip:' || r.name || '@' || r.domain COLLATE NOCASE AND (m.flag & 4) = 0),
+    (SELECT m.username || '@' || m.domain FROM {members} m
+     WHERE m.room = 'sip:' || r.name || '@' || r.domain COLLATE NOCASE AND (m.flag & 1) <> 0
+     ORDER BY m.id LIMIT 1),
+    (SELECT count(*) FROM {members} m
+     WHERE m.room = 'sip:' || r.name || '@' || r.domain COLLATE NOCASE AND (m.flag & 4) <> 0),
+    (SELECT c.title FROM conversation c WHERE c.id = r.conversation)";
 
 impl Statements {
     pub(super) fn new(tables: &Tables) -> Statements {
@@ -71,24 +84,22 @@ impl Statements {
                 "SELECT username, domain, flag, inviter, invited_at FROM {members}
                  WHERE room = ?1 COLLATE NOCASE ORDER BY id",
             ),
-            list: tables.fill(
-                "SELECT r.name, r.domain, r.flag,
-                    (SELECT count(*) FROM {members} m
-                     WHERE m.room = 'sip:' || r.name || '@' || r.domain COLLATE NOCASE AND (m.flag & 4) = 0),
-                    (SELECT m.username || '@' || m.domain FROM {members} m
-                     WHERE m.room = 'sip:' || r.name || '@' || r.domain COLLATE NOCASE AND (m.flag & 1) <> 0
-                     ORDER BY m.id LIMIT 1),
-                    (SELECT count(*) FROM {members} m
-                     WHERE m.room = 'sip:' || r.name || '@' || r.domain COLLATE NOCASE AND (m.flag & 4) <> 0),
-                    (SELECT c.title FROM conversation c WHERE c.id = r.conversation)
-                 FROM {rooms} r
+            list: tables.fill(&format!(
+                "SELECT {LINE} FROM {{rooms}} r
                  WHERE ((?2 IS NULL OR (r.flag & 1) = 0) AND (?1 IS NULL OR r.domain = ?1 COLLATE NOCASE))
                    OR (?2 IS NOT NULL AND (r.flag & 1) <> 0 AND EXISTS
-                        (SELECT 1 FROM {members} m
+                        (SELECT 1 FROM {{members}} m
                          WHERE m.room = 'sip:' || r.name || '@' || r.domain COLLATE NOCASE
                            AND m.username = ?2 COLLATE NOCASE AND m.domain = ?3 COLLATE NOCASE))
-                 ORDER BY r.id",
-            ),
+                 ORDER BY r.id"
+            )),
+            page: tables.fill(&format!(
+                "SELECT {LINE} FROM {{rooms}} r
+                 WHERE (?1 IS NULL OR r.domain = ?1 COLLATE NOCASE)
+                    AND (r.name COLLATE NOCASE, r.domain COLLATE NOCASE) > (?2, ?3)
+                 ORDER BY r.name COLLATE NOCASE, r.domain COLLATE NOCASE LIMIT ?4"
+            )),
+            count_of: tables.fill("SELECT count(*) FROM {rooms} WHERE domain = ?1 COLLATE NOCASE"),
             listed_in: tables
                 .fill("SELECT id, room FROM {members} WHERE account = ?1 AND id > ?2 ORDER BY id LIMIT ?3"),
             insert_room: tables
@@ -121,6 +132,27 @@ impl Statements {
             ),
         }
     }
+}
+
+/// Where the rows behind an address begin.
+pub(super) fn behind(after: Option<&Aor>) -> (&str, &str) {
+    after.map_or(("", ""), |after| (after.user(), after.host()))
+}
+
+fn lines(mut rows: Rows<'_>) -> rusqlite::Result<Vec<RoomLine>> {
+    let mut lines = Vec::new();
+    while let Some(row) = rows.next()? {
+        let Some(address) = address(row, 0, 1)? else { continue };
+        lines.push(RoomLine {
+            address,
+            private: row.get::<_, i64>(2)? & i64::from(room_flag::PRIVATE) != 0,
+            members: row.get::<_, i64>(3)?.max(0) as usize,
+            owner: row.get_ref(4)?.as_str_or_null()?.and_then(Aor::parse),
+            invited: row.get::<_, i64>(5)?.max(0) as usize,
+            title: row.get(6)?,
+        });
+    }
+    Ok(lines)
 }
 
 /// An address that may be none: rows of the peers hold what their users typed.
@@ -206,20 +238,31 @@ impl Store {
         let shared = &self.0.shared;
         shared.readers.ask(|conn| {
             let mut statement = conn.prepare_cached(&shared.sql.list)?;
-            let mut rows = statement.query((domain, viewer.map(Aor::user), viewer.map(Aor::host)))?;
-            let mut lines = Vec::new();
-            while let Some(row) = rows.next()? {
-                let Some(address) = address(row, 0, 1)? else { continue };
-                lines.push(RoomLine {
-                    address,
-                    private: row.get::<_, i64>(2)? & i64::from(room_flag::PRIVATE) != 0,
-                    members: row.get::<_, i64>(3)?.max(0) as usize,
-                    owner: row.get_ref(4)?.as_str_or_null()?.and_then(Aor::parse),
-                    invited: row.get::<_, i64>(5)?.max(0) as usize,
-                    title: row.get(6)?,
-                });
-            }
-            Ok(lines)
+            lines(statement.query((domain, viewer.map(Aor::user), viewer.map(Aor::host)))?)
+        })
+    }
+
+    /// All rooms, or those of a domain: those behind `after` in the order of addresses, at most `most`.
+    pub fn some_rooms(
+        &self,
+        domain: Option<&str>,
+        after: Option<&Aor>,
+        most: usize,
+    ) -> Result<Vec<RoomLine>, Fault> {
+        let (shared, (user, host)) = (&self.0.shared, behind(after));
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        shared.readers.ask(|conn| {
+            let mut statement = conn.prepare_cached(&shared.sql.page)?;
+            lines(statement.query((domain, user, host, most))?)
+        })
+    }
+
+    /// How many rooms a domain has.
+    pub fn count_rooms(&self, domain: &str) -> Result<u64, Fault> {
+        let shared = &self.0.shared;
+        shared.readers.ask(|conn| {
+            let count = |row: &Row<'_>| Ok(row.get::<_, i64>(0)?.max(0) as u64);
+            conn.prepare_cached(&shared.sql.count_of)?.query_row([domain], count)
         })
     }
 

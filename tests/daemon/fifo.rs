@@ -136,6 +136,35 @@ fn active_rooms_is_right() {
     active(1);
 }
 
+/// Others are not held up by what takes long; it is answered when it is done.
+#[test]
+fn an_import_is_done_beside_what_comes_after_it() {
+    let daemon = open();
+    daemon.account("bob", "pw");
+    let letters: Vec<String> = (0..20_000)
+        .map(|n| format!("({n},'sip:alice@example.org','bob','example.org','letter {n}')"))
+        .collect();
+    let dump =
+        format!("INSERT INTO silo (id, src_addr, username, domain, body) VALUES {};\n", letters.join(","));
+    fs::write(daemon.dir().join("old.sql"), dump).unwrap();
+    let (long, short) = (Caller::new(&daemon), Caller::new(&daemon));
+    let url = format!("dump:{}", daemon.dir().join("old.sql").display());
+    let import = format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"import.silo","params":["{url}"],"reply_name":"{}"}}"#,
+        long.name()
+    );
+    let answer = thread::scope(|scope| {
+        let answer = scope.spawn(|| long.read());
+        long.write(&import);
+        assert!(short.text("imc_list_rooms", "").starts_with("200 OK\n"));
+        let work = short.text("server.work", "");
+        assert!(work.contains("command=import.silo") && work.contains("state=running"), "{work}");
+        answer.join().unwrap()
+    });
+    assert!(answer.contains("\"rows\":\t20000"), "{answer}");
+    assert!(short.text("server.work", "").contains("state=done"));
+}
+
 #[test]
 fn many_ask_at_once_while_others_vanish() {
     let daemon = open();

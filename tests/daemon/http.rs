@@ -1,8 +1,11 @@
 //! The HTTP door of management: what it answers, whom it lets in, and that nobody there can hurt the chat.
 
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
+
+use serde_json::Value;
 
 use crate::chat::room;
 use crate::kit::http::{Caller, Page, ask};
@@ -438,4 +441,44 @@ fn open_connections_do_not_hold_up_a_stop_and_the_port_is_free_again() {
     assert_eq!(ask(door, "GET", "/healthz", &[], b"").status, 200);
     daemon.kill_and_restart();
     assert_eq!(ask(door, "GET", "/healthz", &[], b"").status, 200);
+}
+
+/// As on the socket: an answer, then what is said, until the caller goes or the daemon does.
+#[test]
+fn what_is_said_is_followed_over_http() {
+    let (mut daemon, door) = open();
+    let (alice, bob) = (daemon.udp("alice"), daemon.udp("bob"));
+    room("team", &alice, &[&bob]);
+    let refused = rpc(door, r#"{"jsonrpc":"2.0","id":1,"method":"tail","params":["tea"]}"#);
+    assert!(refused.status == 200 && refused.text().contains("no room tea@example.org"), "{refused:?}");
+
+    let mut caller = Caller::new(door);
+    let asked = r#"{"jsonrpc":"2.0","id":7,"method":"tail","params":["team"]}"#;
+    let head = format!("POST /rpc HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", asked.len());
+    assert!(caller.send(head.as_bytes()) && caller.send(asked.as_bytes()));
+    let mut lines = BufReader::new(caller.stream);
+    // Of the chunks, the documents alone.
+    let mut next = || -> Option<Value> {
+        loop {
+            let mut line = String::new();
+            if lines.read_line(&mut line).unwrap() == 0 {
+                return None;
+            }
+            if line.starts_with('{') {
+                return Some(serde_json::from_str(&line).unwrap());
+            }
+        }
+    };
+    assert_eq!(next().unwrap()["result"]["following"], "team@example.org");
+    alice.expect(202, "team", "hello");
+    bob.hears("[alice]: hello");
+    let heard = next().unwrap();
+    assert_eq!(
+        (&heard["method"], &heard["params"]["from"], &heard["params"]["text"]),
+        (&"tail".into(), &"alice@example.org".into(), &"hello".into())
+    );
+    // It does not hold up the stop, and its end is a proper one.
+    let (status, took) = daemon.terminate();
+    assert!(status.success() && took < PATIENCE, "{status} {took:?}");
+    assert_eq!(next(), None);
 }

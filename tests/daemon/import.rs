@@ -434,3 +434,34 @@ fn a_peer_reads_rooms_and_members_out_of_our_database() {
     let told = report(&other, &["import", "imc", &format!("sqlite:{copy}")]);
     assert_eq!(told, ["imc_rooms read 3", "imc_rooms made 3", "imc_members read 5", "imc_members made 5"]);
 }
+
+#[test]
+fn how_far_an_import_is_can_be_asked_and_how_it_ended() {
+    let daemon = Daemon::open();
+    let file = daemon.dir().join("old.db");
+    let rooms: Vec<String> = (0..300).map(|n| format!("({n}, 'room{n}', 'example.org', 0)")).collect();
+    sqlite(
+        &file,
+        &format!(
+            "CREATE TABLE imc_rooms (id INTEGER, name TEXT, domain TEXT, flag INTEGER);
+             INSERT INTO imc_rooms VALUES {};",
+            rooms.join(",")
+        ),
+    );
+    let url = format!("sqlite:{}", file.display());
+    done(&daemon, &["import", "imc", &url]);
+    let missing = daemon.imcctl(&["import", "silo", "sqlite:/nowhere.db"]);
+    assert_eq!(missing.status.code(), Some(1), "{missing:?}");
+    let works = done(&daemon, &["server", "work"]);
+    let told = |at: usize, key: &str| works[at][key].clone();
+    assert_eq!(
+        (told(0, "command"), told(0, "about"), told(0, "state")),
+        ("import.imc".into(), url.into(), "done".into())
+    );
+    assert_eq!(
+        (told(0, "step"), told(0, "done"), told(0, "total")),
+        ("filling rooms".into(), 300.into(), 300.into())
+    );
+    assert_eq!((told(1, "command"), told(1, "state")), ("import.silo".into(), "failed".into()));
+    assert_eq!(told(2, "command"), Value::Null);
+}

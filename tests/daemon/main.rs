@@ -37,6 +37,7 @@ mod message;
 mod nat;
 mod notices;
 mod offline;
+mod pages;
 mod people;
 mod presence;
 mod proxy;

@@ -32,14 +32,21 @@ fn run(args: &[&str], reply: Value, stdin: Option<&str>) -> (Value, (String, Str
     let listener = UnixListener::bind(&socket).unwrap();
     let daemon = thread::spawn(move || {
         let mut stream = BufReader::new(listener.accept().unwrap().0);
-        let mut line = String::new();
-        stream.read_line(&mut line).unwrap();
-        let request: Value = serde_json::from_str(&line).unwrap();
+        let mut first = None;
         let mut reply = reply;
-        reply["jsonrpc"] = "2.0".into();
-        reply["id"] = request["id"].clone();
-        writeln!(stream.get_mut(), "{reply}").unwrap();
-        request
+        loop {
+            let mut line = String::new();
+            if stream.read_line(&mut line).unwrap() == 0 {
+                return first.unwrap();
+            }
+            let request: Value = serde_json::from_str(&line).unwrap();
+            reply["jsonrpc"] = "2.0".into();
+            reply["id"] = request["id"].clone();
+            writeln!(stream.get_mut(), "{reply}").unwrap();
+            first.get_or_insert(request);
+            // The page behind the last row of a list.
+            reply = json!({ "result": [] });
+        }
     });
     let mut command = imcctl(dir.path(), args);
     command.env("IMCD_SOCKET", &socket).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -57,7 +64,7 @@ fn a_list_is_a_table_for_people_and_json_for_scripts() {
     ]);
     let reply = json!({ "result": rooms });
     let (request, (out, err, code)) = run(&["rooms"], reply.clone(), None);
-    assert_eq!((&request["method"], &request["params"]), (&json!("room.list"), &json!({})));
+    assert_eq!((&request["method"], &request["params"]), (&json!("room.list"), &json!({ "limit": "1000" })));
     assert_eq!(
         out,
         "ROOM              TITLE     OWNER              PRIVATE  MEMBERS  INVITED\n\
@@ -66,7 +73,7 @@ fn a_list_is_a_table_for_people_and_json_for_scripts() {
     );
     assert_eq!((err.as_str(), code), ("", Some(0)));
     let (request, (out, _, code)) = run(&["room", "list", "example.org", "--json"], reply, None);
-    assert_eq!(request["params"], json!({"domain": "example.org"}));
+    assert_eq!(request["params"], json!({ "domain": "example.org", "limit": "1000" }));
     assert_eq!((serde_json::from_str::<Value>(&out).unwrap(), code), (rooms, Some(0)));
 }
 
@@ -74,7 +81,10 @@ fn a_list_is_a_table_for_people_and_json_for_scripts() {
 fn an_object_is_shown_line_by_line() {
     let (request, (out, ..)) =
         run(&["members", "team"], json!({"result": [{"user": "a@b", "role": "owner"}]}), None);
-    assert_eq!((&request["method"], &request["params"]), (&json!("member.list"), &json!({"room": "team"})));
+    assert_eq!(
+        (&request["method"], &request["params"]),
+        (&json!("member.list"), &json!({ "room": "team", "limit": "1000" }))
+    );
     assert_eq!(out, "USER  ROLE\na@b   owner\n");
     let removed =
         json!({"account": "a@b", "left": 2, "handed_over": ["x@b to c@b"], "destroyed": ["y@b", "z@b"]});

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use imcd::config::Config;
 use imcd::edge::control::rpc::{INVALID_PARAMS, METHOD_NOT_FOUND};
+use imcd::edge::control::table::{self, Command};
 use serde_json::{Value, json};
 
 use super::Failure;
 
 /// Where a packaged daemon listens, and then one started by hand.
 const USUAL_SOCKETS: [&str; 2] = ["/run/imcd/imcd.sock", "./imcd.sock"];
-/// Longer than the daemon needs for anything but imports, which take as long as they take.
+/// Longer than the daemon needs for anything but what takes as long as it takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An open connection to the daemon.
@@ -64,7 +65,7 @@ impl Daemon {
     /// Calls a method and waits for its result.
     pub fn call(&mut self, method: &str, params: Value) -> Result<Value, Failure> {
         self.calls += 1;
-        let patience = (!method.starts_with("import.")).then_some(PATIENCE);
+        let patience = (!table::find(method).is_some_and(Command::takes_long)).then_some(PATIENCE);
         self.stream.get_ref().set_read_timeout(patience).map_err(lost)?;
         let request = json!({ "jsonrpc": "2.0", "id": self.calls, "method": method, "params": params });
         self.stream.get_mut().write_all(format!("{request}\n").as_bytes()).map_err(lost)?;

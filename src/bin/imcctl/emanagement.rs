@@ -4,10 +4,12 @@
 //! Prevents that a site has to write its scripts anew. Never does more than the management's own commands can do:
 //! where the script said `Done` of what had failed, this says `Error: ` and why.
 
-use serde_json::{Value, json};
+use imcd::edge::control::table::find;
+use serde_json::{Map, Value, json};
 
 use super::Failure;
 use super::call::Daemon;
+use super::pages;
 
 /// What a function prints: lines, each ended.
 type Printed = Result<Vec<String>, Failure>;
@@ -139,8 +141,15 @@ fn at(name: &str, domain: &str) -> String {
 
 /// The rows of a list; `all` is no domain.
 fn rows(daemon: &mut Daemon, method: &str, domain: &str) -> Result<Vec<Value>, Failure> {
-    let params = if domain == ALL { json!([]) } else { json!([domain]) };
-    Ok(daemon.call(method, params)?.as_array().cloned().unwrap_or_default())
+    let mut params = Map::new();
+    if domain != ALL {
+        params.insert("domain".into(), domain.into());
+    }
+    let command = find(method).ok_or_else(|| Failure::Usage(format!("{method}: no such command")))?;
+    match pages::whole(daemon, command, params)? {
+        Value::Array(rows) => Ok(rows),
+        _ => Ok(Vec::new()),
+    }
 }
 
 fn text(row: &Value, field: &str) -> String {

@@ -9,6 +9,8 @@ mod emanagement;
 mod guess;
 mod keys;
 mod manual;
+mod pages;
+mod progress;
 mod restore;
 mod show;
 mod tail;
@@ -99,7 +101,7 @@ fn perform(
     mut params: Map<String, Value>,
     extra: Extra,
     json: bool,
-    connect: impl FnOnce() -> Result<Daemon, Failure>,
+    connect: impl Fn() -> Result<Daemon, Failure>,
 ) -> Result<String, Failure> {
     let of_kind = |kind| command.args.iter().find(move |arg| arg.kind == kind);
     let text =
@@ -144,7 +146,14 @@ fn perform(
     if command.name == "tail" {
         return tail::tail(&mut daemon, params, json);
     }
-    let result = daemon.call(command.name, params.into()).map_err(|failure| match failure {
+    let result = if command.takes_long() {
+        progress::beside(command, &connect, || daemon.call(command.name, params.into()))
+    } else if params.contains_key("limit") {
+        daemon.call(command.name, params.into())
+    } else {
+        pages::whole(&mut daemon, command, params)
+    };
+    let result = result.map_err(|failure| match failure {
         Failure::Usage(text) => Failure::Usage(format!("{text}; usage: imcctl {}", command.usage())),
         Failure::Refused(text) => Failure::Refused(guess::helped(text, &mut daemon)),
     })?;

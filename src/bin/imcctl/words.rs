@@ -135,7 +135,7 @@ fn leaf(c: &'static Command, name: &'static str) -> clap::Command {
     let mut leaf = clap::Command::new(name)
         .about(sentence(c.help))
         .after_help(format!("JSON-RPC method: {}", c.name))
-        .args(c.args.iter().map(place))
+        .args(c.args.iter().filter(|arg| !arg.is_of_page()).map(place))
         .args(c.args.iter().filter_map(option));
     if c.destroys() {
         leaf = leaf.arg(yes());
@@ -176,7 +176,8 @@ fn option(arg: &table::Arg) -> Option<Arg> {
     if arg.required && arg.kind != Kind::Secret {
         return None;
     }
-    let option = Arg::new(option_id(arg)).long(option_name(arg)).conflicts_with(arg.name);
+    let option = Arg::new(option_id(arg)).long(option_name(arg));
+    let option = if arg.is_of_page() { option } else { option.conflicts_with(arg.name) };
     let option = match (arg.name.len(), arg.name.chars().next()) {
         (1, Some(letter)) => option.short(letter),
         _ => option,

@@ -10,8 +10,10 @@ use thiserror::Error;
 
 use super::follow::Following;
 use super::imports::Imports;
+use super::listing::Page;
 use super::rooms::Rooms;
 use super::rosters::Rosters;
+use super::works::{Work, WorkInfo};
 use crate::refusal::Fault;
 use crate::types::{Aor, Spread};
 
@@ -79,8 +81,8 @@ pub struct DomainInfo {
     pub domain: String,
     /// The configuration names it: it cannot be removed otherwise.
     pub configured: bool,
-    pub accounts: usize,
-    pub rooms: usize,
+    pub accounts: u64,
+    pub rooms: u64,
 }
 
 /// What became of something that was said to many.
@@ -144,10 +146,10 @@ pub struct Status {
     pub listeners: Vec<String>,
     /// `open` or `digest`.
     pub auth: &'static str,
-    pub accounts: usize,
+    pub accounts: u64,
     /// Registered contacts.
     pub contacts: usize,
-    pub rooms: usize,
+    pub rooms: u64,
 }
 
 /// One number.
@@ -176,6 +178,10 @@ pub struct Vitals {
 pub trait Management: Rooms + Rosters + Following + Imports {
     /// What a name without a domain belongs to.
     fn default_domain(&self) -> String;
+    /// What takes long begins.
+    fn begin(&self, command: &'static str, about: String) -> Work;
+    /// What takes long and runs, or has ended last.
+    fn works(&self) -> Vec<WorkInfo>;
 
     /// An existing account or a room's name is [`Denied::Refused`]; so is a domain that is not served.
     fn account_add(
@@ -195,6 +201,7 @@ pub trait Management: Rooms + Rosters + Following + Imports {
     fn account_list(
         &self,
         domain: Option<String>,
+        page: Page,
     ) -> impl Future<Output = Result<Vec<AccountInfo>, Denied>> + Send;
     /// What the account has set for itself, in the order of `#settings`.
     fn account_settings(&self, account: Aor)
@@ -223,10 +230,11 @@ pub trait Management: Rooms + Rosters + Following + Imports {
     /// Asks no disk.
     fn vitals(&self) -> Vitals;
     fn server_stats(&self) -> impl Future<Output = Result<Vec<Stat>, Denied>> + Send;
-    /// What waits, for everybody or for one account; oldest first.
+    /// What waits, for everybody or for one account; of each the oldest first.
     fn offline_list(
         &self,
         account: Option<Aor>,
+        page: Page,
     ) -> impl Future<Output = Result<Vec<LetterInfo>, Denied>> + Send;
     /// How many were thrown away.
     fn offline_purge(&self, account: Aor) -> impl Future<Output = Result<u64, Denied>> + Send;
@@ -240,11 +248,13 @@ pub trait Management: Rooms + Rosters + Following + Imports {
         text: String,
     ) -> impl Future<Output = Result<(), Denied>> + Send;
     /// The same to many: to these accounts and rooms, else to every account. Whom it cannot be said to is no failure.
+    /// It goes on if whoever asked goes away.
     fn message_broadcast(
         &self,
         from: Aor,
         text: String,
         to: Option<Vec<Aor>>,
+        work: Work,
     ) -> impl Future<Output = Result<BroadcastInfo, Denied>> + Send;
     /// What is registered, by everybody or by one account.
     fn binding_list(
@@ -260,7 +270,7 @@ pub trait Management: Rooms + Rosters + Following + Imports {
     /// Reads the configuration again. A wrong one is [`Denied::Refused`], and nothing changes.
     fn server_reload(&self) -> impl Future<Output = Result<ReloadInfo, Denied>> + Send;
     /// Copies the database into a file that does not exist, as it is at one moment. Bytes.
-    fn server_backup(&self, file: PathBuf) -> impl Future<Output = Result<u64, Denied>> + Send;
+    fn server_backup(&self, file: PathBuf, work: Work) -> impl Future<Output = Result<u64, Denied>> + Send;
     /// The level of the log, after it was set if one is given.
     fn log_level(&self, level: Option<String>) -> impl Future<Output = Result<&'static str, Denied>> + Send;
 }

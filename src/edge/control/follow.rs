@@ -115,9 +115,13 @@ pub(super) async fn tell(
             line = heard.recv() => line,
         };
         let Some(line) = line else { return Ok(()) };
-        let told = json!({ "jsonrpc": "2.0", "method": "tail", "params": line });
-        send(stream, told.to_string().into_bytes(), idle).await?;
+        send(stream, notification(&line), idle).await?;
     }
+}
+
+/// What is said, as followers are told of it.
+pub(super) fn notification(line: &Overheard) -> Vec<u8> {
+    json!({ "jsonrpc": "2.0", "method": "tail", "params": line }).to_string().into_bytes()
 }
 
 #[cfg(test)]

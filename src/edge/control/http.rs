@@ -6,6 +6,7 @@
 mod gate;
 mod metrics;
 mod pages;
+mod stream;
 
 use std::collections::HashMap;
 use std::io;
@@ -14,7 +15,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -22,6 +25,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use self::stream::Caller;
 use super::deeds::Management;
 pub use gate::Gate;
 
@@ -149,16 +153,28 @@ impl HttpDoor {
 async fn converse(stream: TcpStream, pages: Router, limits: HttpLimits, mut stopped: watch::Receiver<()>) {
     // Answers are small and written at once: to wait for more would only delay them.
     let _ = stream.set_nodelay(true);
+    let (following, mut followed) = watch::channel(0);
+    let caller = Caller { following, stopped: stopped.clone() };
+    let pages = TowerToHyperService::new(pages);
+    let pages = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(caller.clone());
+        pages.call(request)
+    });
+    let life = async {
+        sleep(limits.life).await;
+        // What is followed has no end of its own.
+        let _ = followed.wait_for(|count| *count == 0).await;
+    };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head)
         .max_buf_size(HEAD_MAX)
         .half_close(true)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(pages));
+        .serve_connection(TokioIo::new(stream), pages);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
-        () = sleep(limits.life) => None,
+        () = life => None,
         _ = stopped.changed() => None,
     };
     let ended = match ended {

@@ -7,6 +7,7 @@ use std::future::Future;
 use serde::Serialize;
 
 use super::deeds::Denied;
+use super::works::Work;
 use crate::migrate::{Source, What};
 
 /// What became of some rows of a table.
@@ -32,5 +33,6 @@ pub trait Imports: Send + Sync + 'static {
         source: Source,
         dry_run: bool,
         realm: Option<String>,
+        work: Work,
     ) -> impl Future<Output = Result<Vec<ImportInfo>, Denied>> + Send;
 }

@@ -1,8 +1,8 @@
 //! The doors of OpenSER, OpenSIPS and Kamailio on this machine: the MI FIFO, and the Unix datagram socket.
 //!
 //! Prevents that scripts and tools which manage those servers find nothing here, and that callers of these doors cost
-//! the chat anything: they have a thread of their own. Requests are done one after the other, as they come; answers
-//! wait for their readers by themselves. Never takes more than its bounds of a caller who sends without end.
+//! the chat anything: they have a thread of their own. Requests are done one after the other, as they come, but for
+//! those that take long; answers wait for their readers by themselves. Never takes more than its bounds of a caller who sends without end.
 
 mod datagram;
 mod fifo;
@@ -10,6 +10,7 @@ mod reply;
 mod scan;
 mod tree;
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use serde_json::Value;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 
 use self::datagram::Datagrams;
@@ -29,13 +31,16 @@ use self::reply::{Replies, is_name};
 use self::scan::{Request, Scanner};
 use super::deeds::Management;
 use super::peers::{self, Peer};
-use super::table::Right;
+use super::table::{self, Command, Right};
 
 /// How long half a request may wait for the rest while its writer has the FIFO open: he may be typing it.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How often is looked whether the FIFO is still there, as OpenSIPS does; longer than [`PATIENCE`], which a look lets
 /// begin again.
 const LOOK: Duration = Duration::from_secs(30);
+
+/// Commands that take long and are done beside the others; one more waits its turn like any other.
+const LONG_MAX: usize = 8;
 
 /// The doors, made and not yet served.
 #[derive(Debug)]
@@ -91,13 +96,13 @@ impl MiDoors {
             runtime.block_on(async {
                 let fifo = async {
                     let Some((fifo, file)) = fifo else { return std::future::pending().await };
-                    if let Err(error) = serve_fifo(&*management, fifo, file, reply_dir).await {
+                    if let Err(error) = serve_fifo(&management, fifo, file, reply_dir).await {
                         tracing::error!(%error, "the FIFO is served no more");
                     }
                 };
                 let datagram = async {
                     let Some(socket) = datagram else { return std::future::pending().await };
-                    if let Err(error) = socket.serve(&*management).await {
+                    if let Err(error) = socket.serve(&management).await {
                         tracing::error!(%error, "the datagram socket is served no more");
                     }
                 };
@@ -114,7 +119,7 @@ impl MiDoors {
 }
 
 async fn serve_fifo<M: Management>(
-    management: &M,
+    management: &Arc<M>,
     mut fifo: Fifo,
     file: File,
     reply_dir: PathBuf,
@@ -122,6 +127,7 @@ async fn serve_fifo<M: Management>(
     let mut end = pipe::Receiver::from_file(file)?;
     let mut replies = Replies::new(reply_dir, fifo.group);
     let mut scanner = Scanner::default();
+    let mut long: JoinSet<Option<(String, Vec<u8>)>> = JoinSet::new();
     let mut chunk = vec![0; 64 * 1024];
     let mut looks = interval_at(Instant::now() + LOOK, LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -131,6 +137,12 @@ async fn serve_fifo<M: Management>(
             _ = looks.tick() => {
                 if !fifo.is_there() {
                     end = again(&mut fifo).await?;
+                }
+                continue;
+            }
+            Some(done) = long.join_next() => {
+                if let Ok(Some((reply, answer))) = done {
+                    replies.send(&reply, answer);
                 }
                 continue;
             }
@@ -150,13 +162,35 @@ async fn serve_fifo<M: Management>(
             Err(_) => scanner.give_up(),
         }
         while let Some(request) = scanner.next_request() {
-            if let Some((reply, answer)) = perform(management, request).await {
+            if long.len() < LONG_MAX && takes_long(&request) {
+                let management = management.clone();
+                long.spawn(async move { perform(&*management, request).await });
+            } else if let Some((reply, answer)) = perform(&**management, request).await {
                 replies.send(&reply, answer);
             }
             // Many requests at once are no reason not to stop when told to.
             tokio::task::yield_now().await;
         }
     }
+}
+
+/// Whether it is not to hold up those behind it.
+fn takes_long(request: &Request) -> bool {
+    match request {
+        Request::Text { command, .. } => table::find(command).is_some_and(Command::takes_long),
+        Request::Json { document, .. } => asks_long(document),
+    }
+}
+
+/// The same of a document.
+fn asks_long(document: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Asks<'a> {
+        #[serde(borrow)]
+        method: Cow<'a, str>,
+    }
+    let asks: Result<Asks, _> = serde_json::from_slice(document);
+    asks.is_ok_and(|asks| table::find(&asks.method).is_some_and(Command::takes_long))
 }
 
 /// Another reading end, when there can be one.

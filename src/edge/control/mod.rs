@@ -8,6 +8,7 @@ mod follow;
 mod frame;
 mod http;
 mod imports;
+mod listing;
 mod mi;
 mod ordered;
 pub mod peers;
@@ -18,6 +19,7 @@ pub mod rpc;
 mod socket;
 pub mod table;
 mod values;
+mod works;
 
 pub use deeds::{
     AccountInfo, BindingInfo, BlockedInfo, BroadcastInfo, Denied, DomainInfo, LetterInfo, Management,
@@ -27,10 +29,12 @@ pub use follow::{Following, Overheard};
 pub use frame::MAX_DOCUMENT;
 pub use http::{Gate, HttpDoor, HttpLimits, HttpServing};
 pub use imports::{ImportInfo, Imports};
+pub use listing::Page;
 pub use mi::{MiDoors, MiServing};
 pub use rooms::{MemberInfo, RoomInfo, Rooms, SaidInfo};
 pub use rosters::{AvatarInfo, BuddyInfo, EntryInfo, PairInfo, PresenceInfo, Rosters, StepInfo};
-pub use socket::{ControlSocket, SocketLimits};
+pub use socket::{ControlServing, ControlSocket, SocketLimits};
+pub use works::{Work, WorkInfo, Works};
 
 #[cfg(test)]
 mod tests;

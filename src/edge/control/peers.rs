@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::deeds::{Denied, Management};
 use super::frame::MAX_DOCUMENT;
+use super::listing::Page;
 use super::ordered::Json;
 use super::perform::perform;
 use super::rooms::RoomInfo;
@@ -272,7 +273,7 @@ pub(super) async fn tell<M: Management>(
     };
     match shape {
         Shape::Rooms => {
-            let mut rooms = management.room_list(None).await.map_err(failed)?;
+            let mut rooms = management.room_list(None, Page::ALL).await.map_err(failed)?;
             rooms.sort_by(|a, b| a.room.cmp(&b.room));
             Ok(Told::Rooms(rooms))
         }

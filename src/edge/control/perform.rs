@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::deeds::{Denied, Management};
+use super::listing::Page;
 use super::rosters::EntryInfo;
 use super::table::{COMMANDS, Command, Deed, Right, find};
 use super::values::Values;
@@ -25,6 +26,7 @@ pub async fn perform<M: Management>(
     // `check` has seen to it that required arguments are there.
     let aor = |at| values.address(at).ok_or_else(|| Denied::Refused("address missing".into()));
     let text = |at| values.text(at).unwrap_or_default();
+    let page = Page::asked(command, &values);
     match command.deed {
         Deed::AccountAdd => {
             let account = aor(0)?;
@@ -42,11 +44,7 @@ pub async fn perform<M: Management>(
             management.account_passwd(account.clone(), values.text(1).unwrap_or_default()).await?;
             Ok(json!({ "account": account.as_str() }))
         }
-        Deed::AccountList => {
-            let mut list = management.account_list(values.text(0)).await?;
-            list.sort_by(|a, b| a.account.cmp(&b.account));
-            Ok(plain(&list))
-        }
+        Deed::AccountList => page.answer(&management.account_list(values.text(0), page.clone()).await?),
         Deed::AccountSettings => Ok(plain(&management.account_settings(aor(0)?).await?)),
         Deed::AccountSet => {
             let account = aor(0)?;
@@ -78,11 +76,7 @@ pub async fn perform<M: Management>(
             }
             Ok(plain(&list))
         }
-        Deed::RoomList => {
-            let mut list = management.room_list(values.text(0)).await?;
-            list.sort_by(|a, b| a.room.cmp(&b.room));
-            Ok(plain(&list))
-        }
+        Deed::RoomList => page.answer(&management.room_list(values.text(0), page.clone()).await?),
         Deed::RoomShow => Ok(plain(&management.room_show(aor(0)?).await?)),
         Deed::RoomCreate => {
             let (owner, private) = (values.address(1), values.flag(2, "private"));
@@ -116,7 +110,7 @@ pub async fn perform<M: Management>(
         Deed::BindingList => {
             let mut list = management.binding_list(values.address(0)).await?;
             list.sort_by(|a, b| (&a.account, &a.contact).cmp(&(&b.account, &b.contact)));
-            Ok(plain(&list))
+            page.answer(&page.cut(list, |binding| format!("{} {}", binding.account, binding.contact))?)
         }
         Deed::BindingDrop => {
             let account = aor(0)?;
@@ -124,12 +118,16 @@ pub async fn perform<M: Management>(
             Ok(json!({ "account": account.as_str(), "dropped": dropped }))
         }
         Deed::MessageBroadcast => {
-            Ok(plain(&management.message_broadcast(aor(0)?, text(1), values.people(2)).await?))
+            let (from, to) = (aor(0)?, values.people(2));
+            let work = management.begin(command.name, format!("from {from}"));
+            Ok(plain(&management.message_broadcast(from, text(1), to, work).await?))
         }
+        Deed::ServerWork => Ok(plain(&management.works())),
         Deed::ServerReload => Ok(plain(&management.server_reload().await?)),
         Deed::ServerBackup => {
             let file = text(0);
-            let bytes = management.server_backup(PathBuf::from(&file)).await?;
+            let work = management.begin(command.name, file.clone());
+            let bytes = management.server_backup(PathBuf::from(&file), work).await?;
             Ok(json!({ "file": file, "bytes": bytes }))
         }
         Deed::ImportImc | Deed::ImportSilo | Deed::ImportSubscriber => {
@@ -140,17 +138,18 @@ pub async fn perform<M: Management>(
             };
             let source = values.source(0).ok_or_else(|| Denied::Refused("url missing".into()))?;
             let realm = values.text(2).filter(|realm| !realm.is_empty());
-            Ok(plain(&management.import(what, source, values.flag(1, "dry_run"), realm).await?))
+            let work = management.begin(command.name, source.to_string());
+            Ok(plain(&management.import(what, source, values.flag(1, "dry_run"), realm, work).await?))
         }
         Deed::LogLevel => {
             let level = management.log_level(values.text(0)).await?;
             Ok(json!({ "level": level }))
         }
-        Deed::MemberList => Ok(plain(&management.member_list(aor(0)?).await?)),
-        Deed::OfflineList => {
-            let who = values.address(0);
-            Ok(plain(&management.offline_list(who).await?))
+        Deed::MemberList => {
+            let list = management.member_list(aor(0)?).await?;
+            page.answer(&page.cut(list, |member| member.user.clone())?)
         }
+        Deed::OfflineList => page.answer(&management.offline_list(values.address(0), page.clone()).await?),
         Deed::OfflinePurge => {
             let account = aor(0)?;
             let purged = management.offline_purge(account.clone()).await?;
@@ -166,7 +165,10 @@ pub async fn perform<M: Management>(
             management.message_send(from.clone(), to.clone(), values.text(2).unwrap_or_default()).await?;
             Ok(json!({ "from": from.as_str(), "to": to.as_str() }))
         }
-        Deed::RosterList => Ok(plain(&management.roster_list(aor(0)?).await?)),
+        Deed::RosterList => {
+            let list = management.roster_list(aor(0)?).await?;
+            page.answer(&page.cut(list, |buddy| buddy.user.clone())?)
+        }
         Deed::RosterAdd => {
             Ok(plain(&management.roster_add(aor(0)?, aor(1)?, values.text(2), values.text(3)).await?))
         }
@@ -176,9 +178,27 @@ pub async fn perform<M: Management>(
         Deed::RosterPut => Ok(plain(
             &management.roster_put(aor(0)?, aor(1)?, text(2), values.text(3), values.text(4)).await?,
         )),
-        Deed::RosterDump => Ok(plain(&management.roster_dump(values.text(0)).await?)),
-        Deed::RosterUsers => Ok(users(&management.roster_dump(values.text(0)).await?)),
-        Deed::RosterLinks => Ok(links(&management.roster_dump(values.text(0)).await?)),
+        Deed::RosterDump => page.answer(&management.roster_dump(values.text(0), page.clone()).await?),
+        Deed::RosterUsers => {
+            let all = management.roster_dump(values.text(0), Page::ALL).await?;
+            page.answer(
+                &page
+                    .cut(users(&all), |(account, _)| account.to_string())?
+                    .into_iter()
+                    .map(|(account, buddies)| json!({ "account": account, "buddies": buddies }))
+                    .collect::<Vec<_>>(),
+            )
+        }
+        Deed::RosterLinks => {
+            let all = management.roster_dump(values.text(0), Page::ALL).await?;
+            page.answer(
+                &page
+                    .cut(links(&all), |(account, user)| format!("{account} {user}"))?
+                    .into_iter()
+                    .map(|(account, user)| json!({ "account": account, "user": user }))
+                    .collect::<Vec<_>>(),
+            )
+        }
         Deed::RosterClear => Ok(json!({ "removed": management.roster_clear(text(0)).await? })),
         Deed::RosterSync => {
             Ok(plain(&management.roster_sync(text(0), values.text(1), values.flag(2, "dry_run")).await?))
@@ -204,7 +224,9 @@ pub async fn perform<M: Management>(
             Ok(json!({ "account": account.as_str() }))
         }
         // Where it can be done, the door does it.
-        Deed::Tail => Err(Denied::Refused("only the Unix socket can be followed".into())),
+        Deed::Tail => {
+            Err(Denied::Refused("this door cannot be followed; the Unix socket and POST /rpc can".into()))
+        }
         // As OpenSIPS' clients ask at their start: names, or for one command its list of parameter lists.
         Deed::Which => Ok(match values.text(0).as_deref().and_then(find) {
             None => COMMANDS.iter().map(|c| c.name).collect(),
@@ -220,13 +242,13 @@ pub async fn perform<M: Management>(
 }
 
 /// Whose rosters they are, and how long each is. Entries of one roster stand together.
-fn users(entries: &[EntryInfo]) -> Value {
+fn users(entries: &[EntryInfo]) -> Vec<(&str, usize)> {
     let rosters = entries.chunk_by(|a, b| a.account == b.account);
-    rosters.map(|roster| json!({ "account": roster[0].account, "buddies": roster.len() })).collect()
+    rosters.map(|roster| (roster[0].account.as_str(), roster.len())).collect()
 }
 
 /// Each pair once, under the address that comes first.
-fn links(entries: &[EntryInfo]) -> Value {
+fn links(entries: &[EntryInfo]) -> Vec<(&str, &str)> {
     let pairs: BTreeSet<(&str, &str)> = entries
         .iter()
         .filter(|entry| entry.sight == "both")
@@ -235,7 +257,7 @@ fn links(entries: &[EntryInfo]) -> Value {
             false => (entry.user.as_str(), entry.account.as_str()),
         })
         .collect();
-    pairs.into_iter().map(|(account, user)| json!({ "account": account, "user": user })).collect()
+    pairs.into_iter().collect()
 }
 
 fn plain(value: &impl Serialize) -> Value {

@@ -7,6 +7,7 @@ use std::future::Future;
 use serde::Serialize;
 
 use super::deeds::Denied;
+use super::listing::Page;
 use crate::types::Aor;
 
 /// A room, as management shows it.
@@ -47,8 +48,11 @@ pub struct SaidInfo {
 /// The deeds. Rooms and users may be spelled as people write them.
 pub trait Rooms: Send + Sync + 'static {
     /// Of all served domains, or of one.
-    fn room_list(&self, domain: Option<String>)
-    -> impl Future<Output = Result<Vec<RoomInfo>, Denied>> + Send;
+    fn room_list(
+        &self,
+        domain: Option<String>,
+        page: Page,
+    ) -> impl Future<Output = Result<Vec<RoomInfo>, Denied>> + Send;
     fn room_show(&self, room: Aor) -> impl Future<Output = Result<RoomInfo, Denied>> + Send;
     /// Without an owner, nobody but management changes the room.
     fn room_create(

@@ -7,6 +7,7 @@ use std::future::Future;
 use serde::Serialize;
 
 use super::deeds::Denied;
+use super::listing::Page;
 use crate::types::Aor;
 
 /// An entry of a roster.
@@ -110,6 +111,7 @@ pub trait Rosters: Send + Sync + 'static {
     fn roster_dump(
         &self,
         domain: Option<String>,
+        page: Page,
     ) -> impl Future<Output = Result<Vec<EntryInfo>, Denied>> + Send;
     /// Empties the roster of an account, of all of a domain, or `all`. How many entries they were.
     fn roster_clear(&self, of: String) -> impl Future<Output = Result<usize, Denied>> + Send;

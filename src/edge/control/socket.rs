@@ -7,15 +7,17 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nix::sys::stat::{Mode, fchmod};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -79,19 +81,54 @@ impl Drop for SocketFile {
 /// The bound socket. Its file goes when it does.
 #[derive(Debug)]
 pub struct ControlSocket {
-    listener: UnixListener,
+    listener: StdListener,
     _file: SocketFile,
+}
+
+/// Serves until it is dropped; then the file goes.
+#[derive(Debug)]
+pub struct ControlServing {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for ControlServing {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // It ends when its commands do, or [`DRAIN`] later. If it panicked, the file went with it.
+            let _ = thread.join();
+        }
+    }
 }
 
 impl ControlSocket {
     /// Binds with mode 0660. A file left by a dead daemon is replaced; `AddrInUse` if somebody listens,
-    /// `AlreadyExists` if something else than a socket is there. Needs a tokio runtime.
+    /// `AlreadyExists` if something else than a socket is there.
     pub fn bind(path: &Path) -> io::Result<ControlSocket> {
         let (file, socket) = SocketFile::bind(path, Type::STREAM)?;
         // Nobody can connect before listen(): so nobody slips in before the mode is right.
         socket.listen(64)?;
-        let listener = std::os::unix::net::UnixListener::from(std::os::fd::OwnedFd::from(socket));
-        Ok(ControlSocket { listener: UnixListener::from_std(listener)?, _file: file })
+        Ok(ControlSocket { listener: std::os::fd::OwnedFd::from(socket).into(), _file: file })
+    }
+
+    /// Begins to serve, on a thread of its own: a long list delays other callers of the door and nobody else.
+    pub fn start<M: Management>(
+        self,
+        management: Arc<M>,
+        limits: SocketLimits,
+    ) -> io::Result<ControlServing> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = std::thread::Builder::new().name("control".into()).spawn(move || {
+            // Nothing is ever sent: it is ready when the other side is dropped.
+            let served = self.serve(management, limits, async { drop(stopped.await) });
+            if let Err(error) = runtime.block_on(served) {
+                tracing::error!(%error, "the control socket is not served");
+            }
+            runtime.shutdown_background();
+        })?;
+        Ok(ControlServing { stop: Some(stop), thread: Some(thread) })
     }
 
     /// Serves until `stop` is ready, then lets running commands end.
@@ -100,7 +137,8 @@ impl ControlSocket {
         management: Arc<M>,
         limits: SocketLimits,
         stop: impl Future<Output = ()>,
-    ) {
+    ) -> io::Result<()> {
+        let listener = UnixListener::from_std(self.listener)?;
         let places = Arc::new(Semaphore::new(limits.connections));
         let (stopping, stopped) = watch::channel(false);
         let mut clients = JoinSet::new();
@@ -109,7 +147,7 @@ impl ControlSocket {
             let stream = tokio::select! {
                 () = &mut stop => break,
                 Some(_) = clients.join_next() => continue,
-                accepted = self.listener.accept() => match accepted {
+                accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => stream,
                     Err(e) => {
                         tracing::warn!(error = %e, "control socket: accept failed");
@@ -136,6 +174,7 @@ impl ControlSocket {
         if drained.is_err() {
             tracing::warn!("control socket: commands cut off by the stop");
         }
+        Ok(())
     }
 }
 

@@ -53,6 +53,8 @@ pub enum Kind {
     Role,
     /// A number from 1 to 1000.
     Count,
+    /// What a row of a list is known by: its [`Command::key`], with spaces between the columns.
+    Row,
     /// Addresses, with commas between them. Over RPC also an array. `imcctl` takes all words that are left.
     People,
     /// What holds tables on the daemon's machine: `sqlite:`, `text:` or `dump:` and an absolute path. `imcctl` makes it
@@ -85,6 +87,7 @@ impl Kind {
             Kind::Flag => "yes or no",
             Kind::Role => "owner, admin or member",
             Kind::Count => "a number from 1 to 1000",
+            Kind::Row => "the first columns of the row that was seen last, with a space between them",
             Kind::People => "addresses, as many as you like",
             Kind::Source => "sqlite:FILE, text:DIRECTORY or dump:FILE, on the daemon's machine",
             Kind::Path => "a file on the daemon's machine",
@@ -99,6 +102,13 @@ pub struct Arg {
     pub name: &'static str,
     pub kind: Kind,
     pub required: bool,
+}
+
+impl Arg {
+    /// Whether it says which page of a list is wanted. `imcctl` has options alone for it.
+    pub fn is_of_page(&self) -> bool {
+        matches!(self.name, "limit" | "after")
+    }
 }
 
 /// One command.
@@ -154,6 +164,7 @@ pub(in crate::edge::control) enum Deed {
     OfflineDeliver,
     MessageSend,
     MessageBroadcast,
+    ServerWork,
     ServerReload,
     ServerBackup,
     ImportImc,
@@ -185,6 +196,23 @@ pub(in crate::edge::control) enum Deed {
 const DESTROYS: &[&str] =
     &["account.remove", "avatar.remove", "room.destroy", "roster.clear", "offline.purge"];
 
+/// What may take long: `imcctl` waits without end and tells how far it is; the FIFO does it beside what comes next.
+const LONG: &[&str] =
+    &["import.imc", "import.silo", "import.subscriber", "message.broadcast", "server.backup"];
+
+/// Lists that come in pages: they have the arguments `limit` and `after`. And the columns by which a row is known.
+const PAGED: &[(&str, &[&str])] = &[
+    ("account.list", &["account"]),
+    ("binding.list", &["account", "contact"]),
+    ("member.list", &["user"]),
+    ("offline.list", &["account", "id"]),
+    ("room.list", &["room"]),
+    ("roster.dump", &["account", "user"]),
+    ("roster.links", &["account", "user"]),
+    ("roster.list", &["user"]),
+    ("roster.users", &["account"]),
+];
+
 /// Second names, for who comes from other servers, whose sessions are our bindings.
 const ALIASES: &[(&str, &str)] =
     &[("roster.show", "roster.list"), ("session.list", "binding.list"), ("session.kick", "binding.drop")];
@@ -210,10 +238,20 @@ impl Command {
         DESTROYS.contains(&self.name)
     }
 
+    /// Whether it may take long.
+    pub fn takes_long(&self) -> bool {
+        LONG.contains(&self.name)
+    }
+
+    /// The columns by which a row is known, of a list that comes in pages; empty: it does not.
+    pub fn key(&self) -> &'static [&'static str] {
+        PAGED.iter().find(|(name, _)| *name == self.name).map_or(&[], |(_, key)| key)
+    }
+
     /// `account add ACCOUNT [PASSWORD]`: how `imcctl` writes it.
     pub fn usage(&self) -> String {
         let mut usage = self.name.replace('.', " ");
-        for arg in self.args {
+        for arg in self.args.iter().filter(|arg| !arg.is_of_page()) {
             let name = arg.name.to_ascii_uppercase();
             usage.push_str(&if arg.required { format!(" {name}") } else { format!(" [{name}]") });
         }
@@ -228,6 +266,20 @@ mod tests {
     #[test]
     fn what_destroys_is_in_the_table_and_changes_something() {
         assert!(DESTROYS.iter().all(|name| find(name).is_some_and(|c| c.right == Right::Manage)));
+    }
+
+    #[test]
+    fn what_takes_long_is_in_the_table() {
+        assert!(LONG.iter().all(|name| find(name).is_some()));
+    }
+
+    #[test]
+    fn what_comes_in_pages_has_the_arguments_for_it_and_a_key_of_its_columns() {
+        for command in COMMANDS {
+            let has = |name| command.args.iter().any(|arg| arg.name == name && !arg.required);
+            assert_eq!(!command.key().is_empty(), has("limit") && has("after"), "{}", command.name);
+            assert!(command.key().iter().all(|key| command.columns.contains(key)), "{}", command.name);
+        }
     }
 
     #[test]

@@ -15,6 +15,8 @@ use crate::types::Aor;
 
 /// Bytes of a [`Kind::Text`].
 const TEXT_MAX: usize = 32_768;
+/// Bytes of a [`Kind::Row`].
+const ROW_MAX: usize = 4096;
 /// Addresses in a [`Kind::People`].
 const PEOPLE_MAX: usize = 10_000;
 
@@ -53,6 +55,11 @@ impl Values {
                 Kind::File if values.data(at).is_none() => "expected a file of at most 64 KiB, in base64",
                 Kind::Title if text.len() > TEXT_MAX || text.chars().any(char::is_control) => {
                     "expected one line"
+                }
+                Kind::Row
+                    if text.is_empty() || text.len() > ROW_MAX || text.chars().any(char::is_control) =>
+                {
+                    "expected the first columns of a row"
                 }
                 Kind::Flag if flag(&text, arg.name).is_none() => "expected yes or no",
                 Kind::Sight if Bond::named(&text).is_none_or(|bond| bond == Bond::Asked) => {

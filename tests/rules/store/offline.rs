@@ -110,7 +110,7 @@ async fn accounts_that_expect_something_are_found_and_what_was_taken_is_counted(
     let entries = vec![direct("bob", "alice", "1"), direct("bob", "alice", "2"), expired];
     let seqs = done(&store, Commit { entries, ..Commit::default() }).await;
     let expecting = |store: &Store| -> Vec<String> {
-        store.expecting(NOW, 10).unwrap().iter().map(|account| account.address.to_string()).collect()
+        store.expecting(NOW, None, 10).unwrap().iter().map(|account| account.address.to_string()).collect()
     };
     assert_eq!(expecting(&store), ["bob@ex.org"]);
     let bob = store.account(&aor("bob")).unwrap().unwrap();

@@ -198,9 +198,9 @@ async fn accounts_keep_their_spelling_their_credentials_and_their_bindings() {
         [(aor("alice"), id, vec![bound("b", NOW + 9)]), (aor("bob"), bob, vec![bound("c", NOW)])]
     );
     let names: Vec<String> =
-        store.accounts(Some("EX.ORG")).unwrap().iter().map(|a| a.address.to_string()).collect();
+        store.accounts(Some("EX.ORG"), None, 100).unwrap().iter().map(|a| a.address.to_string()).collect();
     assert_eq!(names, ["Alice@ex.org", "bob@ex.org"]);
-    assert!(store.accounts(Some("other")).unwrap().is_empty());
+    assert!(store.accounts(Some("other"), None, 100).unwrap().is_empty());
     assert_eq!(store.address(bob).unwrap(), Some(aor("bob")));
 }
 
@@ -209,7 +209,7 @@ async fn somebody_who_is_only_a_member_is_no_account() {
     let (_dir, store) = fresh();
     room(&store, "team", &["alice"]).await;
     assert!(!store.account(&aor("alice")).unwrap().unwrap().registered);
-    assert!(store.accounts(None).unwrap().is_empty());
+    assert!(store.accounts(None, None, 100).unwrap().is_empty());
     store.bind(&aor("alice"), vec![], vec![]).await.unwrap();
     assert!(store.account(&aor("alice")).unwrap().unwrap().registered);
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{DefaultBodyLimit, FromRequest, Path, Request, State};
+use axum::extract::{DefaultBodyLimit, Extension, FromRequest, Path, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -20,8 +20,10 @@ use hyper::header::{
 use tokio::time::timeout;
 
 use super::gate::{Gate, is_sha1};
-use super::metrics;
+use super::stream::Caller;
+use super::{metrics, stream};
 use crate::edge::control::deeds::{Denied, Management};
+use crate::edge::control::follow;
 use crate::edge::control::frame::MAX_DOCUMENT;
 use crate::edge::control::peers::{self, Peer};
 use crate::edge::control::rpc;
@@ -109,11 +111,21 @@ fn json(status: StatusCode, document: impl Into<Body>) -> Response {
     (status, [(CONTENT_TYPE, "application/json")], document.into()).into_response()
 }
 
-async fn json_rpc<M: Management>(State(house): Shared<M>, request: Request) -> Response {
+async fn json_rpc<M: Management>(
+    State(house): Shared<M>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Response {
     let body = match whole(request, MAX_DOCUMENT, house.patience).await {
         Ok(body) => body,
         Err(response) => return response,
     };
+    if let Some(asked) = follow::asked(&body, || house.management.default_domain()) {
+        return match follow::start(&*house.management, asked).await {
+            (answer, Some(heard)) => stream::told(answer, heard, caller),
+            (answer, None) => json(StatusCode::OK, answer),
+        };
+    }
     match rpc::answer(&*house.management, Right::Manage, &body).await {
         Some(document) => json(StatusCode::OK, document),
         None => StatusCode::NO_CONTENT.into_response(),

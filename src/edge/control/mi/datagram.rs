@@ -18,14 +18,14 @@ use super::super::peers::{self, Peer};
 use super::super::socket::SocketFile;
 use super::super::table::Right;
 use super::scan::{MAX_REQUEST, Request, Scanner};
-use super::tree;
+use super::{asks_long, tree};
 
 /// Longest answer, in bytes: the peers' buffer, and what their clients are ready to read.
 const MAX_ANSWER: usize = 65_456;
 /// A caller whose queue is full is asked again so often, after so long a pause.
 const TRIES: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(20);
-/// Answers that may wait for room in their callers' queues.
+/// Answers that are being worked at, or that wait for room in their callers' queues.
 const MAX_WAITING: usize = 256;
 
 /// The bound socket. Its file goes when it does.
@@ -42,7 +42,7 @@ impl Datagrams {
         Ok(Datagrams { socket: std::os::fd::OwnedFd::from(socket).into(), _file: file })
     }
 
-    pub async fn serve<M: Management>(self, management: &M) -> io::Result<()> {
+    pub async fn serve<M: Management>(self, management: &Arc<M>) -> io::Result<()> {
         let socket = UnixDatagram::from_std(self.socket.try_clone()?)?;
         let answers = Arc::new(self.socket);
         let mut waiting = JoinSet::new();
@@ -56,9 +56,19 @@ impl Datagrams {
                     continue;
                 }
             };
-            let answer = perform(management, &buffer[..bytes]).await;
-            let (Some(answer), Some(path)) = (answer, from.as_pathname()) else { continue };
             while waiting.try_join_next().is_some() {}
+            let (request, path) = (&buffer[..bytes], from.as_pathname());
+            if waiting.len() < MAX_WAITING && asks_long(request) {
+                let (management, answers) = (management.clone(), answers.clone());
+                let (request, path) = (request.to_vec(), path.map(Path::to_path_buf));
+                waiting.spawn(async move {
+                    if let (Some(answer), Some(path)) = (perform(&*management, &request).await, path) {
+                        send_later(answers, path, answer).await;
+                    }
+                });
+                continue;
+            }
+            let (Some(answer), Some(path)) = (perform(&**management, request).await, path) else { continue };
             if !sent(&answers, path, &answer) && waiting.len() < MAX_WAITING {
                 waiting.spawn(send_later(answers.clone(), path.to_path_buf(), answer));
             }
@@ -80,10 +90,10 @@ fn sent(socket: &StdDatagram, path: &Path, answer: &[u8]) -> bool {
 
 async fn send_later(socket: Arc<StdDatagram>, path: PathBuf, answer: Vec<u8>) {
     for _ in 0..TRIES {
-        sleep(PAUSE).await;
         if sent(&socket, &path, &answer) {
             return;
         }
+        sleep(PAUSE).await;
     }
 }
 

@@ -237,6 +237,14 @@ fn text(buffer: &[u8]) -> Found {
         return if end == MAX_HEAD { Found::Broken(end) } else { Found::Half };
     }
     let head = String::from_utf8_lossy(&line[1..]);
+    if head.contains("\\n") {
+        // bash's echo writes \n as it stands, and ends the line by itself. No name has a backslash in it.
+        let meant = format!(":{}\n\n", head.replace("\\n", "\n"));
+        return match text(meant.as_bytes()) {
+            Found::Whole(_, request) => Found::Whole(end + 1, request),
+            _ => Found::Broken(end),
+        };
+    }
     // A name of OpenSIPS 4 has a colon in it.
     let Some((command, reply)) = head.trim_end().rsplit_once(':') else { return Found::Broken(end) };
     let mut params = Params::new();
@@ -346,6 +354,15 @@ mod tests {
         }
         assert_eq!(found, piecemeal, "{text:?}");
         found
+    }
+
+    #[test]
+    fn an_echo_that_writes_its_line_ends_as_they_stand_is_understood() {
+        let text = ":imc_list_rooms:r1\\n\n:imc_list_members:r2\\nsip:team@ex.org\\n\\n\n:which:r3\n\n";
+        let meant =
+            ["text imc_list_rooms r1", "text imc_list_members r2 [=sip:team@ex.org]", "text which r3"];
+        assert_eq!(read(text), meant);
+        assert_eq!(read(":\\n\n:which:r\n\n"), ["text which r"], "what makes no sense so is dropped");
     }
 
     #[test]

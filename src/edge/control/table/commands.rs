@@ -12,6 +12,12 @@ const fn may(name: &'static str, kind: Kind) -> Arg {
     Arg { name, kind, required: false }
 }
 
+/// Of every list that may be long.
+const LIMIT: Arg = may("limit", Kind::Count);
+/// Where a row is known by one address.
+const AFTER: Arg = may("after", Kind::Address);
+const AFTER_ROW: Arg = may("after", Kind::Row);
+
 const ROOM_COLUMNS: &[&str] = &["room", "title", "owner", "private", "members", "invited"];
 
 const MEMBER_COLUMNS: &[&str] = &["user", "role"];
@@ -55,7 +61,7 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "account.list",
         short: "accounts",
-        args: &[may("domain", Kind::Domain)],
+        args: &[may("domain", Kind::Domain), LIMIT, AFTER],
         help: "list the accounts, of all served domains or of one",
         right: Right::Read,
         columns: &["account", "password", "contacts"],
@@ -109,7 +115,7 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "roster.list",
         short: "",
-        args: &[need("account", Kind::Address)],
+        args: &[need("account", Kind::Address), LIMIT, AFTER],
         help: "list the buddies of an account",
         right: Right::Read,
         columns: &["user", "nick", "groups", "sight", "state"],
@@ -174,7 +180,7 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "roster.dump",
         short: "",
-        args: &[may("domain", Kind::Domain)],
+        args: &[may("domain", Kind::Domain), LIMIT, AFTER_ROW],
         help: "list all entries of all rosters, or of one domain's: what roster sync takes",
         right: Right::Read,
         columns: ENTRY_COLUMNS,
@@ -183,7 +189,7 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "roster.users",
         short: "",
-        args: &[may("domain", Kind::Domain)],
+        args: &[may("domain", Kind::Domain), LIMIT, AFTER],
         help: "list who has a roster, and how many buddies are on it",
         right: Right::Read,
         columns: &["account", "buddies"],
@@ -192,7 +198,7 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "roster.links",
         short: "",
-        args: &[may("domain", Kind::Domain)],
+        args: &[may("domain", Kind::Domain), LIMIT, AFTER_ROW],
         help: "list the pairs who see each other",
         right: Right::Read,
         columns: &["account", "user"],
@@ -264,7 +270,7 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "room.list",
         short: "rooms",
-        args: &[may("domain", Kind::Domain)],
+        args: &[may("domain", Kind::Domain), LIMIT, AFTER],
         help: "list the rooms, of all served domains or of one",
         right: Right::Read,
         columns: ROOM_COLUMNS,
@@ -336,7 +342,7 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "member.list",
         short: "members",
-        args: &[need("room", Kind::Address)],
+        args: &[need("room", Kind::Address), LIMIT, AFTER],
         help: "list the members of a room and who is invited",
         right: Right::Read,
         columns: MEMBER_COLUMNS,
@@ -372,7 +378,7 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "binding.list",
         short: "bindings",
-        args: &[may("account", Kind::Address)],
+        args: &[may("account", Kind::Address), LIMIT, AFTER_ROW],
         help: "list the registered phones, of all accounts or of one",
         right: Right::Read,
         columns: &["account", "contact", "transport", "source", "expires_in", "user_agent"],
@@ -390,7 +396,7 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "offline.list",
         short: "",
-        args: &[may("account", Kind::Address)],
+        args: &[may("account", Kind::Address), LIMIT, AFTER_ROW],
         help: "list the direct messages that wait, of all accounts or of one",
         right: Right::Read,
         columns: &["id", "account", "from", "at", "expires", "type", "bytes"],
@@ -486,6 +492,15 @@ pub const COMMANDS: &[Command] = &[
         right: Right::Read,
         columns: &["name", "value"],
         deed: Deed::ServerStats,
+    },
+    Command {
+        name: "server.work",
+        short: "work",
+        args: &[],
+        help: "show what takes long: how far it is, and how what was done last has ended",
+        right: Right::Read,
+        columns: &["command", "about", "since", "state", "step", "done", "total"],
+        deed: Deed::ServerWork,
     },
     Command {
         name: "server.version",
