@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::Server;
 use super::manage::missing;
 use crate::edge::control::{
-    AvatarInfo, BuddyInfo, Denied, EntryInfo, Page, PairInfo, PresenceInfo, Rosters, StepInfo,
+    AvatarInfo, BuddyInfo, Denied, EntryInfo, Page, PairInfo, PresenceInfo, Rosters, StepInfo, read_address,
 };
 use crate::presence::State;
 use crate::presence::roster::{self, BUDDIES_MAX, Bond, Deed};
@@ -203,22 +203,14 @@ impl Rosters for Server {
     }
 
     async fn roster_clear(&self, of: String) -> Result<usize, Denied> {
-        let owners = match of.as_str() {
-            "all" => self.store.roster_owners(None)?,
-            one if one.contains('@') => {
-                let who = Aor::parse(one.strip_prefix("sip:").unwrap_or(one));
+        let owners = match (of.as_str(), self.served(&of)) {
+            ("all", _) => self.store.roster_owners(None)?,
+            (_, Ok(domain)) => self.store.roster_owners(Some(&domain))?,
+            (one, Err(_)) => {
+                let who = read_address(one, self.domains.default_domain());
                 let who = who.ok_or_else(|| Denied::Refused(format!("{one} is no address")))?;
                 vec![self.known_account(&who)?.address]
             }
-            domain => match self.served(domain) {
-                Ok(domain) => self.store.roster_owners(Some(&domain))?,
-                // A bare name, as everywhere else.
-                Err(_) => {
-                    let who = Aor::new(domain, self.domains.default_domain());
-                    let who = who.ok_or_else(|| Denied::Refused(format!("{domain} is no address")))?;
-                    vec![self.known_account(&who)?.address]
-                }
-            },
         };
         let mut gone = Vec::new();
         for owner in owners {

@@ -71,6 +71,18 @@ fn rosters_are_kept_by_the_script_of_social_stream() {
         em(&daemon, &["removeBuddyFromRoster", carol, bob]),
         "User bob@example.org not found in carol@example.org roster.\n\n"
     );
+    // An account's roster, however it is spelled; an account whose name is a word of ours is an account.
+    daemon.account("all", "secret");
+    for address in ["all", "sip:all@localhost", "<sip:All@example.org>", "sips:all", "sip:all"] {
+        done(&daemon, &["roster", "link", "all@example.org", bob]);
+        match address {
+            "all" => assert_eq!(em(&daemon, &["removeRoster", address]), "Done\n\n"),
+            _ => {
+                assert_eq!(done(&daemon, &["roster", "clear", address]), json!({ "removed": 1 }), "{address}")
+            }
+        }
+        assert!(em(&daemon, &["getRoster", bob]).starts_with("alice@example.org\t"), "{address}");
+    }
     assert_eq!(em(&daemon, &["removeAllRosters"]), "Done\n\n");
     assert_eq!(em(&daemon, &["getAllUserJidsWithRosterByDomain", "all"]), "\n\n");
     b.never_heard("*** [alice] would like to see when you are there");

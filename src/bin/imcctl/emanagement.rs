@@ -242,7 +242,8 @@ fn remove_roster(daemon: &mut Daemon, a: &[String]) -> Printed {
     if roster(daemon, &a[0])?.is_empty() {
         return said(format!("Roster not found for userJid {}", a[0]));
     }
-    clear(daemon, &a[0])
+    // A bare name could be taken for a domain, or for `all`.
+    clear(daemon, &if a[0].contains([':', '@']) { a[0].clone() } else { format!("sip:{}", a[0]) })
 }
 
 fn clear(daemon: &mut Daemon, of: &str) -> Printed {

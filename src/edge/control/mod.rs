@@ -34,6 +34,7 @@ pub use mi::{MiDoors, MiServing};
 pub use rooms::{MemberInfo, RoomInfo, Rooms, SaidInfo};
 pub use rosters::{AvatarInfo, BuddyInfo, EntryInfo, PairInfo, PresenceInfo, Rosters, StepInfo};
 pub use socket::{ControlServing, ControlSocket, SocketLimits};
+pub use values::address as read_address;
 pub use works::{Work, WorkInfo, Works};
 
 #[cfg(test)]

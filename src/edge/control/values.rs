@@ -141,7 +141,7 @@ fn is_path(text: &str) -> bool {
 }
 
 /// An address as people write it. Port and parameters do not belong to its identity (spec §3).
-pub(super) fn address(text: &str, default_domain: &str) -> Option<Aor> {
+pub fn address(text: &str, default_domain: &str) -> Option<Aor> {
     let text = text.trim();
     let text = text.strip_prefix('<').and_then(|t| t.strip_suffix('>')).unwrap_or(text);
     let text = match text.split_once(':') {
