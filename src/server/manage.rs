@@ -1,5 +1,6 @@
 //! The deeds of management, done with the services.
 
+use std::collections::HashSet;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
@@ -119,19 +120,18 @@ impl Management for Server {
         if self.focus.is_manager(&account) {
             return Err(Denied::Refused(format!("{account} is the address of the manager")));
         }
-        if self.store.room(&account)?.is_some() {
-            return Err(Denied::Refused(format!("{account} is a room")));
-        }
         if self.focus.is_anothers(&account)? {
             return Err(Denied::Refused(format!("{account} is reserved by the account before the +")));
         }
-        let known = self.store.account(&account)?;
-        if known.is_some_and(|known| known.credentials.is_some()) {
-            return Err(Denied::Refused(format!("the account {account} exists already")));
-        }
         let credentials = password.map(|password| self.credentials(&account, &password));
-        self.store.put_account(&account, credentials).await?;
-        Ok(())
+        // The store alone knows who came first.
+        if self.store.add_accounts(vec![(account.clone(), credentials)]).await? == [true] {
+            return Ok(());
+        }
+        Err(Denied::Refused(match self.store.room(&account)? {
+            Some(_) => format!("{account} is a room"),
+            None => format!("the account {account} exists already"),
+        }))
     }
 
     async fn account_remove(&self, account: Aor) -> Result<RemovedInfo, Denied> {
@@ -164,8 +164,8 @@ impl Management for Server {
         let account = self.ours(&account)?;
         let known = self.account(&account)?;
         let credentials = self.credentials(&known.address, &password);
-        self.store.put_account(&known.address, Some(credentials)).await?;
-        Ok(())
+        let put = self.store.put_account(&known.address, Some(credentials)).await?;
+        put.map(drop).ok_or_else(|| missing("account", &account))
     }
 
     async fn account_settings(&self, account: Aor) -> Result<Vec<SettingInfo>, Denied> {
@@ -199,7 +199,7 @@ impl Management for Server {
     }
 
     async fn account_block(&self, account: Aor, user: Aor, block: bool) -> Result<(), Denied> {
-        let account = self.account(&account)?;
+        let (account, user) = (self.account(&account)?, self.anybody(&user)?);
         let who = &account.address;
         if *who == user {
             return Err(Denied::Refused(format!("{who} cannot be kept from writing to itself")));
@@ -385,9 +385,15 @@ impl Management for Server {
                 accounts.into_iter().map(|account| account.address).collect()
             }
         };
-        let to = to.into_iter().filter(|whom| *whom != from).map(|whom| {
+        let mut told = HashSet::new();
+        let to = to.into_iter().map(|whom| {
             let canonical = self.ours(&whom).map_err(|denied| denied.to_string());
             (whom, canonical)
+        });
+        // However he is spelled and however often: once.
+        let to = to.filter(|(whom, canonical)| {
+            let is = canonical.as_ref().unwrap_or(whom);
+            *is != from && told.insert(is.clone())
         });
         broadcast(self.offline.clone(), from.clone(), text.into(), to.collect(), work).await
     }

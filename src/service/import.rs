@@ -427,7 +427,7 @@ impl Import {
             true => accounts.iter().map(|(who, with, _)| self.is_new(who, with)).collect::<Result<_, _>>()?,
             false => {
                 let put = accounts.iter().map(|(who, credentials, _)| (who.clone(), credentials.clone()));
-                self.store.import_accounts(put.collect()).await?
+                self.store.add_accounts(put.collect()).await?
             }
         };
         for ((who, _, but), new) in accounts.iter().zip(new) {

@@ -252,12 +252,12 @@ impl Registrar {
             }
         }
         let id = match self.store.bind(who, stored, seen).await {
-            Ok(id) => id,
-            Err(fault) => {
+            Ok(Some(id)) => id,
+            undone => {
                 if let Err(fault) = self.retry(who) {
                     warn!(account = %who, %fault, "cannot tell delivery that nothing has changed");
                 }
-                return Err(No::Fault(fault));
+                return Err(undone.map_or_else(No::Fault, |_| No::Domain(Refusal::IS_A_ROOM)));
             }
         };
         let fresh: Vec<Arc<str>> = fresh().map(key_of).collect();

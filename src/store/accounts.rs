@@ -189,12 +189,17 @@ impl Store {
         .await
     }
 
-    /// Makes an account, or sets its credentials. Without credentials those it has stay.
-    pub async fn put_account(&self, who: &Aor, credentials: Option<Credentials>) -> Result<AccountId, Fault> {
+    /// Makes an account, or sets its credentials. Without credentials those it has stay. `None`: the address is a
+    /// room's.
+    pub async fn put_account(
+        &self,
+        who: &Aor,
+        credentials: Option<Credentials>,
+    ) -> Result<Option<AccountId>, Fault> {
         let who = who.clone();
         self.write(move |turn| {
             let id = turn.registered(&who)?;
-            if let Some(new) = credentials {
+            if let (Some(id), Some(new)) = (id, credentials) {
                 turn.set_credentials(id, &who, &new)?;
             }
             Ok(id)
@@ -277,16 +282,16 @@ impl Store {
     }
 
     /// Replaces the bindings of an account by this whole list. Makes the account if there is none. `seen`: devices
-    /// that have just shown that they are there and take messages.
+    /// that have just shown that they are there and take messages. `None`: the address is a room's.
     pub async fn bind(
         &self,
         who: &Aor,
         bindings: Vec<StoredBinding>,
         seen: Vec<DeviceKey>,
-    ) -> Result<AccountId, Fault> {
+    ) -> Result<Option<AccountId>, Fault> {
         let who = who.clone();
         self.write(move |turn| {
-            let id = turn.registered(&who)?;
+            let Some(id) = turn.registered(&who)? else { return Ok(None) };
             turn.conn.prepare_cached("DELETE FROM binding WHERE account = ?1")?.execute([id.0])?;
             let mut insert = turn.conn.prepare_cached(
                 "INSERT OR REPLACE INTO binding (account, key, data, expires) VALUES (?1, ?2, ?3, ?4)",
@@ -295,7 +300,7 @@ impl Store {
                 insert.execute(params![id.0, binding.key, binding.data, binding.expires_at])?;
             }
             turn.devices_seen(id, &seen)?;
-            Ok(id)
+            Ok(Some(id))
         })
         .await
     }
@@ -386,17 +391,25 @@ impl Store {
 }
 
 impl Turn<'_> {
-    /// The account of an address, made or promoted to one.
-    pub(super) fn registered(&mut self, who: &Aor) -> Result<AccountId, super::sqlite::Failure> {
+    /// The account of an address, made or promoted to one; `None`: the address is a room's. Whoever asked before
+    /// may have been told otherwise: here nobody comes between.
+    pub(super) fn registered(&mut self, who: &Aor) -> Result<Option<AccountId>, super::sqlite::Failure> {
         let known = self.account(who, self.head)?;
-        let rows = self
+        let is: bool = self
             .conn
-            .prepare_cached("UPDATE account SET created = ?2 WHERE id = ?1 AND created IS NULL")?
-            .execute(params![known.id.0, self.now])?;
-        if rows > 0 {
-            self.account_changed(who);
+            .prepare_cached("SELECT created IS NOT NULL FROM account WHERE id = ?1")?
+            .query_row([known.id.0], |row| row.get(0))?;
+        if is {
+            return Ok(Some(known.id));
         }
-        Ok(known.id)
+        if self.draft(who)?.version > 0 {
+            return Ok(None);
+        }
+        self.conn
+            .prepare_cached("UPDATE account SET created = ?2 WHERE id = ?1")?
+            .execute(params![known.id.0, self.now])?;
+        self.account_changed(who);
+        Ok(Some(known.id))
     }
 
     pub(super) fn set_credentials(

@@ -8,7 +8,7 @@ use rusqlite::params;
 use super::Store;
 use super::accounts::{Credentials, find};
 use crate::refusal::Fault;
-use crate::types::{AccountId, Aor, Commit, NewEntry, Origin, UnixMs};
+use crate::types::{Aor, Commit, NewEntry, Origin, UnixMs};
 
 /// A message that waits, or a reminder.
 #[derive(Clone, Debug)]
@@ -67,21 +67,16 @@ impl Store {
     }
 
     /// Makes accounts, or gives credentials to those that have none. Says of each whether it was so.
-    pub async fn import_accounts(
-        &self,
-        accounts: Vec<(Aor, Option<Credentials>)>,
-    ) -> Result<Vec<bool>, Fault> {
+    pub async fn add_accounts(&self, accounts: Vec<(Aor, Option<Credentials>)>) -> Result<Vec<bool>, Fault> {
         self.write(move |turn| {
             let mut new = Vec::with_capacity(accounts.len());
             for (who, credentials) in accounts {
                 let known = find(turn.conn, &who)?;
                 let is = known.as_ref().is_some_and(|known| known.registered);
                 let has = known.is_some_and(|known| known.credentials.is_some());
-                new.push(!has && (credentials.is_some() || !is));
-                if has {
-                    continue;
-                }
-                let id: AccountId = turn.registered(&who)?;
+                let id = if has { None } else { turn.registered(&who)? };
+                new.push(id.is_some() && (credentials.is_some() || !is));
+                let Some(id) = id else { continue };
                 if let Some(credentials) = &credentials {
                     turn.set_credentials(id, &who, credentials)?;
                 }

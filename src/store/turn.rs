@@ -15,7 +15,7 @@ use super::{Shared, now_ms};
 use crate::refusal::Fault;
 use crate::types::{
     Accepted, AccountId, Announcement, Answer, Aor, Commit, Committed, ConvId, DeviceKey, Entry, EntryKind,
-    Face, NewEntry, Place, RoomChange, Seq, Span, UnixMs,
+    Face, NewEntry, Place, RoomChange, RoomStep, Seq, Span, UnixMs,
 };
 
 /// The conversation of a room that never was.
@@ -123,7 +123,7 @@ impl<'c> Turn<'c> {
     /// Writes one commit into the transaction. On [`Failure::Own`] nothing of it remains.
     pub(super) fn commit(&mut self, commit: Commit) -> Result<Committed, Failure> {
         if let Some(step) = &commit.room
-            && self.draft(&step.address)?.version != step.version
+            && (self.draft(&step.address)?.version != step.version || self.is_taken(step)?)
         {
             if let Some(answer) = self.answered(commit.accepted.as_ref())? {
                 return Ok(Committed::Repeat(answer));
@@ -164,6 +164,12 @@ impl<'c> Turn<'c> {
         }
         self.conn.prepare_cached("RELEASE commit_")?.execute([])?;
         result
+    }
+
+    /// Whether it would make a room where an account came to be since it was judged.
+    fn is_taken(&self, step: &RoomStep) -> rusqlite::Result<bool> {
+        let makes = step.changes.iter().any(|change| matches!(change, RoomChange::Create { .. }));
+        Ok(makes && super::accounts::find(self.conn, &step.address)?.is_some_and(|known| known.registered))
     }
 
     /// What follows when the version is right: the answer, the changes, the entries.

@@ -173,7 +173,18 @@ fn a_broadcast_reaches_everybody_or_those_who_are_named() {
     }
     let said = done(
         &daemon,
-        &["message", "broadcast", "alice", "just you", "bob", "zoe", "team", "eve@far.example"],
+        &[
+            "message",
+            "broadcast",
+            "alice",
+            "just you",
+            "bob",
+            "zoe",
+            "team",
+            "eve@far.example",
+            "sip:Bob@localhost",
+            "alice@localhost",
+        ],
     );
     assert_eq!(said["sent"], 2);
     assert_eq!(said["refused"].as_array().unwrap().len(), 2, "{said}");
@@ -247,4 +258,23 @@ fn domains_are_added_and_removed_while_it_runs() {
     done(&daemon, &["domain", "remove", "new.example"]);
     daemon.kill_and_restart();
     assert_eq!(done(&daemon, &["domains"]).as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn who_comes_at_the_same_time_makes_a_room_or_an_account_of_a_name_and_never_both() {
+    let daemon = Setup::new().digest().start();
+    for turn in 0..10 {
+        let name = format!("name{turn}");
+        let make = |args: &[&str]| daemon.imcctl(args).status.success();
+        let (rooms, accounts) = std::thread::scope(|all| {
+            let rooms = [(); 2].map(|()| all.spawn(|| make(&["room", "create", &name])));
+            let accounts = [(); 2].map(|()| all.spawn(|| make(&["account", "add", &name, "secret"])));
+            let made = |some: [std::thread::ScopedJoinHandle<bool>; 2]| some.map(|one| one.join().unwrap());
+            (made(rooms), made(accounts))
+        });
+        assert_eq!([rooms, accounts].concat().into_iter().filter(|done| *done).count(), 1, "{name}");
+    }
+    let rooms = done(&daemon, &["rooms"]).as_array().unwrap().len();
+    assert_eq!(done(&daemon, &["accounts"]).as_array().unwrap().len(), 10 - rooms);
+    assert_eq!(done(&daemon, &["stats", "active_rooms"])[0]["value"], rooms);
 }

@@ -48,14 +48,16 @@ impl Focus {
     /// Carries out an administrator's order. `Err`: it cannot be, and why.
     pub async fn govern(&self, address: &Aor, order: &Order) -> Result<Result<(), Undone>, Fault> {
         let _turn = self.turns.of(address).await;
-        let known = Known {
-            user: order.user().map_or(Ok(Whom::Ours), |user| self.whom_to_add(user))?,
-            taken: self.is_manager(address) || self.is_reserved(address)?,
+        let look_up = || {
+            Ok(Known {
+                user: order.user().map_or(Ok(Whom::Ours), |user| self.whom_to_add(user))?,
+                taken: self.is_manager(address) || self.is_reserved(address)?,
+            })
         };
-        let judge = |room: Option<&Room>, ctx: &Ctx<'_>| {
+        let judge = |room: Option<&Room>, ctx: &Ctx<'_>, known: Known| {
             govern(room, address, order, ctx, known).map(|decision| (decision, ()))
         };
-        self.ordered(address, judge).await
+        self.ordered(address, look_up, judge).await
     }
 
     /// What a user can be whom an administrator names.
@@ -76,15 +78,17 @@ impl Focus {
         address: &Aor,
         judge: impl Fn(&Room, &Ctx<'_>) -> Option<(Decision, T)>,
     ) -> Result<Option<T>, Fault> {
-        let judge = |room: Option<&Room>, ctx: &Ctx<'_>| room.and_then(|room| judge(room, ctx)).ok_or(());
-        Ok(self.ordered(address, judge).await?.ok())
+        let judge = |room: Option<&Room>, ctx: &Ctx<'_>, ()| room.and_then(|room| judge(room, ctx)).ok_or(());
+        Ok(self.ordered(address, || Ok(()), judge).await?.ok())
     }
 
     /// Changes what is at an address as `judge` says of it as it is; its `Err` is handed on, and nothing changes.
-    async fn ordered<T, E>(
+    /// `look_up`: what it has to know beside the room.
+    async fn ordered<T, E, K>(
         &self,
         address: &Aor,
-        judge: impl Fn(Option<&Room>, &Ctx<'_>) -> Result<(Decision, T), E>,
+        look_up: impl Fn() -> Result<K, Fault>,
+        judge: impl Fn(Option<&Room>, &Ctx<'_>, K) -> Result<(Decision, T), E>,
     ) -> Result<Result<T, E>, Fault> {
         let rules = self.rules();
         let served = |host: &str| self.domains.serves(host);
@@ -103,13 +107,14 @@ impl Focus {
                 headers: rules.extra_hdrs.clone(),
                 served: &served,
             };
+            let known = look_up()?;
             let cell = self.room(address)?;
             let (judged, address, version) = match &cell {
                 Some(cell) => {
                     let room = cell.read().unwrap_or_else(PoisonError::into_inner);
-                    (judge(Some(&room), &ctx), room.address.clone(), room.version)
+                    (judge(Some(&room), &ctx, known), room.address.clone(), room.version)
                 }
-                None => (judge(None, &ctx), address.clone(), 0),
+                None => (judge(None, &ctx, known), address.clone(), 0),
             };
             let (decision, done) = match judged {
                 Ok(judged) => judged,

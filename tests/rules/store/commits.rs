@@ -377,3 +377,29 @@ async fn what_was_answered_is_in_the_files_as_they_lie_there() {
         }
     }
 }
+
+#[tokio::test]
+async fn an_address_is_a_rooms_or_an_accounts_whoever_comes_first() {
+    let (_dir, store) = fresh();
+    room(&store, "team", &["alice"]).await;
+    assert_eq!(store.put_account(&aor("Team"), Some(Credentials::default())).await.unwrap(), None);
+    assert_eq!(store.bind(&aor("team"), vec![], vec!["urn:a".into()]).await.unwrap(), None);
+    assert_eq!(store.add_accounts(vec![(aor("team"), None)]).await.unwrap(), [false]);
+    assert!(!store.account(&aor("team")).unwrap().is_some_and(|known| known.registered));
+
+    // Whoever is heard of only, as alice is by now, is no account.
+    room(&store, "alice", &["bob"]).await;
+    store.put_account(&aor("bob"), None).await.unwrap().unwrap();
+    let create = step("BOB", 0, vec![RoomChange::Create { private: false }], vec![]);
+    assert!(matches!(store.commit(create).await, Ok(Committed::Stale)));
+    // Neither when both are on their way together: one of them comes first.
+    let carol = aor("carol");
+    let create = step("carol", 0, vec![RoomChange::Create { private: false }], vec![]);
+    let (account, made) = tokio::join!(store.put_account(&carol, None), store.commit(create));
+    assert_ne!(account.unwrap().is_some(), !matches!(made, Ok(Committed::Stale)));
+    let rooms = 2 + u64::from(store.room(&carol).unwrap().is_some());
+    assert_eq!(store.active_rooms(), rooms);
+    // With the account its address is free.
+    assert!(store.remove_account(&aor("bob")).await.unwrap());
+    room(&store, "bob", &[]).await;
+}

@@ -22,7 +22,7 @@ async fn a_locked_database_is_unavailable_and_comes_back_by_itself() {
 #[tokio::test]
 async fn an_unhealthy_store_tries_by_itself_and_loses_no_position() {
     let (dir, store) = fresh();
-    let id = store.put_account(&aor("alice"), None).await.unwrap();
+    let id = store.put_account(&aor("alice"), None).await.unwrap().unwrap();
     let other = raw(&dir);
     other.execute_batch("BEGIN EXCLUSIVE").unwrap();
     store.positions(vec![(id, DEFAULT_DEVICE.into(), Seq(4))]);

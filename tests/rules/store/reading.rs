@@ -118,7 +118,7 @@ async fn history_is_the_last_posts_that_he_may_see() {
 #[tokio::test]
 async fn positions_only_grow_are_seen_at_once_and_are_kept() {
     let (dir, store) = fresh();
-    let id = store.put_account(&aor("alice"), None).await.unwrap();
+    let id = store.put_account(&aor("alice"), None).await.unwrap().unwrap();
     let device = |key: &str, seq| (id, DeviceKey::from(key), Seq(seq));
     let known = |store: &Store| -> Vec<(String, i64)> {
         let mut devices: Vec<_> =
@@ -141,7 +141,7 @@ async fn positions_only_grow_are_seen_at_once_and_are_kept() {
 #[tokio::test]
 async fn positions_reach_the_disk_by_themselves() {
     let (dir, store) = fresh();
-    let id = store.put_account(&aor("alice"), None).await.unwrap();
+    let id = store.put_account(&aor("alice"), None).await.unwrap().unwrap();
     store.positions(vec![(id, DEFAULT_DEVICE.into(), Seq(4))]);
     let conn = raw(&dir);
     let deadline = std::time::Instant::now() + Duration::from_secs(10);
@@ -159,7 +159,7 @@ async fn positions_reach_the_disk_by_themselves() {
 #[tokio::test]
 async fn a_forgotten_device_starts_as_new_and_nobody_falls_behind_it() {
     let (_dir, store) = fresh();
-    let id = store.put_account(&aor("alice"), None).await.unwrap();
+    let id = store.put_account(&aor("alice"), None).await.unwrap().unwrap();
     store.positions(vec![(id, "urn:a".into(), Seq(12))]);
     store.forget_device(id, "urn:a").await.unwrap();
     let view = store.view(id).unwrap();
@@ -179,8 +179,8 @@ async fn accounts_keep_their_spelling_their_credentials_and_their_bindings() {
         md5: Some("d41d8cd98f00b204e9800998ecf8427e".into()),
         ..Credentials::default()
     };
-    let id = store.put_account(&aor("Alice"), Some(credentials.clone())).await.unwrap();
-    assert_eq!(store.put_account(&aor("alice@EX.org"), None).await.unwrap(), id);
+    let id = store.put_account(&aor("Alice"), Some(credentials.clone())).await.unwrap().unwrap();
+    assert_eq!(store.put_account(&aor("alice@EX.org"), None).await.unwrap(), Some(id));
     let found = store.account(&aor("ALICE")).unwrap().unwrap();
     assert_eq!(found.address.as_str(), "Alice@ex.org");
     assert_eq!(found.credentials, Some(credentials));
@@ -188,7 +188,7 @@ async fn accounts_keep_their_spelling_their_credentials_and_their_bindings() {
 
     let bound = |key: &str, expires_at| StoredBinding { key: key.into(), data: "{}".into(), expires_at };
     store.bind(&aor("alice"), vec![bound("a", NOW + 1), bound("b", NOW + 2)], vec![]).await.unwrap();
-    let bob = store.bind(&aor("bob"), vec![bound("c", NOW)], vec![]).await.unwrap();
+    let bob = store.bind(&aor("bob"), vec![bound("c", NOW)], vec![]).await.unwrap().unwrap();
     store.bind(&aor("alice"), vec![bound("b", NOW + 9)], vec![]).await.unwrap();
     assert_eq!(store.bindings(&aor("alice")).unwrap(), [bound("b", NOW + 9)]);
     drop(store);
@@ -217,7 +217,7 @@ async fn somebody_who_is_only_a_member_is_no_account() {
 #[tokio::test]
 async fn who_takes_over_a_removed_account_reads_nothing_of_the_former() {
     let (_dir, store) = fresh();
-    let id = store.put_account(&aor("bob"), Some(Credentials::default())).await.unwrap();
+    let id = store.put_account(&aor("bob"), Some(Credentials::default())).await.unwrap().unwrap();
     let last =
         done(&store, Commit { entries: vec![direct("bob", "alice", "old")], ..Commit::default() }).await;
     store.positions(vec![(id, "urn:a".into(), Seq(0))]);

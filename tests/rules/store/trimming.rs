@@ -42,7 +42,7 @@ async fn trimming_removes_what_is_past_both_ends_and_no_seq_comes_back() {
 #[tokio::test]
 async fn trimming_forgets_old_devices_bindings_and_ended_rooms() {
     let (dir, store) = fresh();
-    let id = store.put_account(&aor("alice"), None).await.unwrap();
+    let id = store.put_account(&aor("alice"), None).await.unwrap().unwrap();
     store.positions(vec![(id, "urn:a".into(), Seq(3))]);
     store.flush().await;
     // Devices are seen by the wall clock.
@@ -175,7 +175,7 @@ async fn letters_of_those_who_keep_none_go_with_their_delivery() {
 #[tokio::test]
 async fn a_device_that_registers_is_not_forgotten_and_one_that_is_due_needs_no_trimmer() {
     let (dir, store) = fresh();
-    let id = store.put_account(&aor("alice"), None).await.unwrap();
+    let id = store.put_account(&aor("alice"), None).await.unwrap().unwrap();
     store.positions(vec![(id, "urn:a".into(), Seq(3)), (id, "urn:b".into(), Seq(5))]);
     store.flush().await;
     let pass = |device: &str, time: i64| {
