@@ -115,6 +115,11 @@ impl Management for Server {
         self.domains.default_domain().to_owned()
     }
 
+    fn known_as(&self, who: Aor) -> Aor {
+        // What cannot be looked up is refused by the deed.
+        self.anybody(&who).unwrap_or(who)
+    }
+
     async fn account_add(&self, account: Aor, password: Option<String>) -> Result<(), Denied> {
         let account = self.ours(&account)?;
         if self.focus.is_manager(&account) {

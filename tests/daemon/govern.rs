@@ -32,6 +32,10 @@ fn a_room_is_made_run_and_destroyed_by_management() {
                 "members": 1, "invited": 0 })
     );
     assert_eq!(done(&daemon, &["member", "add", "team", "bob"])["role"], "member");
+    // However an address is spelled, the answer names it as it is known.
+    let said = done(&daemon, &["message", "send", "sip:Alice@localhost", "sips:bob@localhost:5061", "psst"]);
+    assert_eq!(said, json!({ "from": "alice@example.org", "to": "bob@example.org" }));
+    bob.hears("psst");
     alice.hears("*** [bob] has joined the room");
     carol.expect(603, "team", "#join");
     done(&daemon, &["room", "rename", "team", "Tea & \"cake\""]);

@@ -178,6 +178,8 @@ pub struct Vitals {
 pub trait Management: Rooms + Rosters + Following + Imports {
     /// What a name without a domain belongs to.
     fn default_domain(&self) -> String;
+    /// The address as it is known here, of whatever spelling and alias: what an answer names.
+    fn known_as(&self, who: Aor) -> Aor;
     /// What takes long begins.
     fn begin(&self, command: &'static str, about: String) -> Work;
     /// What takes long and runs, or has ended last.

@@ -13,7 +13,7 @@ use super::listing::Page;
 use super::ordered::Json;
 use super::perform::perform;
 use super::rooms::RoomInfo;
-use super::rpc::{INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, PARSE_ERROR, REFUSED, RpcError};
+use super::rpc::{self, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, PARSE_ERROR, REFUSED, RpcError};
 use super::table::{self, COMMANDS, Command, Right};
 use super::values::Values;
 
@@ -218,11 +218,10 @@ fn ours(peer: Peer, method: &str, params: Params) -> Result<Ask, RpcError> {
                 command.args.iter().position(|arg| arg.name == name).ok_or_else(|| wrong(peer, NAMES))?
             }
         };
-        let Some(place) = given.get_mut(at) else { return Err(wrong(peer, COUNT)) };
-        *place = match value {
-            Value::Null => None,
-            value => Some(word(&value).ok_or_else(|| wrong(peer, COUNT))?),
+        let (Some(place), Some(arg)) = (given.get_mut(at), command.args.get(at)) else {
+            return Err(wrong(peer, COUNT));
         };
+        *place = rpc::text(arg, Some(&value)).map_err(|e| wrong(peer, e.data.map_or(COUNT, Cow::Owned)))?;
     }
     Ok(Ask { command, shape: Shape::Ours, given, words: Vec::new() })
 }

@@ -24,7 +24,10 @@ pub async fn perform<M: Management>(
     values: Values,
 ) -> Result<Value, Denied> {
     // `check` has seen to it that required arguments are there.
-    let aor = |at| values.address(at).ok_or_else(|| Denied::Refused("address missing".into()));
+    let aor = |at| {
+        let who = values.address(at).map(|who| management.known_as(who));
+        who.ok_or_else(|| Denied::Refused("address missing".into()))
+    };
     let text = |at| values.text(at).unwrap_or_default();
     let page = Page::asked(command, &values);
     match command.deed {

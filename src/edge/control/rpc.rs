@@ -16,6 +16,8 @@ use super::values::Values;
 
 /// Most requests in one batch.
 const MAX_BATCH: usize = 100;
+/// Bytes of its answers: with more of them the rest is not done.
+const MAX_REPLIES: usize = 16 << 20;
 
 /// An error object. Codes below zero are those of JSON-RPC 2.0 §5.1; ours are like HTTP's.
 #[derive(Clone, PartialEq, Debug)]
@@ -72,16 +74,30 @@ pub async fn answer<M: Management>(management: &M, right: Right, document: &[u8]
         Ok(Value::Array(batch)) if batch.is_empty() || batch.len() > MAX_BATCH => {
             Some(failed(Value::Null, error(INVALID_REQUEST, "Invalid Request")))
         }
-        Ok(Value::Array(batch)) => {
-            let mut replies = Vec::new();
-            for request in batch {
-                replies.extend(one(management, right, request).await);
-            }
-            (!replies.is_empty()).then_some(Value::Array(replies))
-        }
+        Ok(Value::Array(batch)) => return many(management, right, batch).await,
         Ok(request) => one(management, right, request).await,
     };
     reply.map(|reply| reply.to_string().into_bytes())
+}
+
+/// The answers to a batch.
+async fn many<M: Management>(management: &M, right: Right, batch: Vec<Value>) -> Option<Vec<u8>> {
+    let mut replies = Vec::new();
+    for request in batch {
+        let reply = if replies.len() > MAX_REPLIES {
+            let id = request.get("id").cloned();
+            id.map(|id| failed(id, error(FAULT, "Not done: the answers to the batch are too long")))
+        } else {
+            one(management, right, request).await
+        };
+        let Some(reply) = reply else { continue };
+        replies.push(if replies.is_empty() { b'[' } else { b',' });
+        replies.extend(reply.to_string().into_bytes());
+    }
+    (!replies.is_empty()).then(|| {
+        replies.push(b']');
+        replies
+    })
 }
 
 /// The answer to a document that does not end within bounds.
@@ -156,14 +172,20 @@ fn named(command: &Command, map: &Map<String, Value>) -> Result<Vec<Option<Strin
 }
 
 /// Clients of the peers send what looks like a number as a number.
-fn text(arg: &Arg, value: Option<&Value>) -> Result<Option<String>, RpcError> {
+pub(super) fn text(arg: &Arg, value: Option<&Value>) -> Result<Option<String>, RpcError> {
     match value {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone())),
         Some(Value::Number(number)) => Ok(Some(number.to_string())),
         Some(Value::Bool(flag)) => Ok(Some(if *flag { "yes" } else { "no" }.into())),
-        Some(Value::Array(items)) if arg.kind == Kind::People && items.iter().all(Value::is_string) => {
-            let items: Vec<&str> = items.iter().filter_map(Value::as_str).collect();
+        Some(Value::Array(items)) if arg.kind == Kind::People => {
+            let one = |item: &Value| match item {
+                Value::String(text) => Some(text.clone()),
+                Value::Number(number) => Some(number.to_string()),
+                _ => None,
+            };
+            let items: Option<Vec<String>> = items.iter().map(one).collect();
+            let items = items.ok_or_else(|| invalid_params(format!("{}: expected strings", arg.name)))?;
             Ok(Some(items.join(",")))
         }
         Some(_) => Err(invalid_params(format!("{}: expected a string", arg.name))),

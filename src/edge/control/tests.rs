@@ -121,6 +121,23 @@ fn what_is_no_request_is_told_so() {
 }
 
 #[test]
+fn the_answers_to_a_batch_are_bounded_together() {
+    let add = |name: &str| format!(r#""jsonrpc":"2.0","method":"account.add","params":["{name}"]"#);
+    let history = r#"{"jsonrpc":"2.0","method":"room.history","params":["bulky",1000],"id":1}"#;
+    let [first, last, silent] = ["bob", "carol", "dave"].map(add);
+    let batch = format!(r#"[{{{first},"id":0}},{},{{{last},"id":2}},{{{silent}}}]"#, [history; 97].join(","));
+    let fake = Fake::default();
+    let replies = ask_as(&fake, Right::Manage, &batch).unwrap();
+    let replies = replies.as_array().unwrap();
+    assert_eq!(replies.len(), 99);
+    let done = replies.iter().filter(|reply| reply.get("result").is_some()).count();
+    assert!((2..90).contains(&done), "{done}");
+    assert_eq!((code(&replies[98]), &replies[98]["id"]), (rpc::FAULT, &json!(2)));
+    let accounts = ask(&fake, "account.list", json!([]));
+    assert_eq!(accounts["result"].as_array().unwrap().len(), 1, "what is not answered for is not done");
+}
+
+#[test]
 fn a_notification_is_done_and_not_answered() {
     let fake = Fake::default();
     let add = r#"{"jsonrpc":"2.0","method":"account.add","params":["bob"]}"#;
@@ -195,9 +212,12 @@ fn flags_numbers_roles_and_lists_are_taken_as_people_and_programs_write_them() {
     assert_eq!(ask(&fake, "room.history", json!(["team"]))["result"].as_array().unwrap().len(), 10);
     assert_eq!(ask(&fake, "room.history", json!(["team", 3]))["result"].as_array().unwrap().len(), 3);
     assert_eq!(ask(&fake, "member.add", json!(["team", "bob", "ADMIN"]))["error"], Value::Null);
-    for (to, sent) in
-        [(json!("bob, sip:carol@example.org,"), 2), (json!(["bob", "carol", "dave"]), 3), (json!(null), 1000)]
-    {
+    for (to, sent) in [
+        (json!("bob, sip:carol@example.org,"), 2),
+        (json!(["bob", "carol", "dave"]), 3),
+        (json!(["bob", 1001]), 2),
+        (json!(null), 1000),
+    ] {
         let said = ask(&fake, "message.broadcast", json!(["alice", "hello", to]));
         assert_eq!(said["result"]["sent"], sent, "{to}");
     }
@@ -207,7 +227,7 @@ fn flags_numbers_roles_and_lists_are_taken_as_people_and_programs_write_them() {
         ("room.history", json!(["team", 1001]), "n: expected a number from 1 to 1000"),
         ("room.rename", json!(["team", "a\r\nX: y"]), "name: expected one line"),
         ("member.role", json!(["team", "bob", "king"]), "role: expected owner, admin or member"),
-        ("message.broadcast", json!(["alice", "hello", ["bob", 7]]), "to: expected a string"),
+        ("message.broadcast", json!(["alice", "hello", ["bob", []]]), "to: expected strings"),
         ("room.post", json!(["team", ["a", "b"]]), "text: expected a string"),
         ("server.backup", json!(["imcd.bak"]), "file: expected the absolute path of a file"),
     ] {

@@ -122,6 +122,9 @@ impl Management for Fake {
     fn default_domain(&self) -> String {
         "example.org".into()
     }
+    fn known_as(&self, who: Aor) -> Aor {
+        who
+    }
     async fn account_add(&self, account: Aor, password: Option<String>) -> Result<(), Denied> {
         let mut accounts = self.accounts.lock().unwrap();
         if accounts.iter().any(|(a, _)| a.eq_ignore_ascii_case(account.as_str())) {
@@ -308,11 +311,11 @@ impl Rooms for Fake {
     async fn room_post(&self, _: Aor, _: String) -> Result<(), Denied> {
         Ok(())
     }
-    async fn room_history(&self, _: Aor, n: usize) -> Result<Vec<SaidInfo>, Denied> {
+    async fn room_history(&self, room: Aor, n: usize) -> Result<Vec<SaidInfo>, Denied> {
         let said = |n: usize| SaidInfo {
             at: "2026-11-20 21:04:00".into(),
             user: "alice@example.org".into(),
-            text: n.to_string(),
+            text: if room.user() == "bulky" { "x".repeat(400) } else { n.to_string() },
         };
         Ok((0..n).map(said).collect())
     }

@@ -65,6 +65,20 @@ fn opensips_is_answered_in_one_line() {
                 r#"{"room":"team@example.org","title":"","owner":"alice@example.org","private":false,"members":1,"invited":0}"#,
             ),
         ),
+        // A command of ours takes what it takes elsewhere.
+        (
+            "room.create",
+            r#"{"room": "team", "private": true}"#,
+            result(
+                r#"{"room":"team@example.org","title":"","owner":"","private":true,"members":1,"invited":0}"#,
+            ),
+        ),
+        (
+            "message.broadcast",
+            r#"["alice", "hi", ["bob", 1001]]"#,
+            result(r#"{"from":"alice@example.org","sent":2,"refused":[]}"#),
+        ),
+        ("room.show", "[{}]", error(&params("room: expected a string"))),
         (
             "help",
             r#"{"mi_cmd": "imc_list_rooms"}"#,
