@@ -73,7 +73,9 @@ pub fn restore(backup: &Path, options: &Options) -> Result<Restored, Unrestored>
         return Err(unfit(backup, "is the database itself"));
     }
     // SQLite would make one where none is.
-    std::fs::metadata(backup).map_err(io(backup))?;
+    if !std::fs::metadata(backup).map_err(io(backup))?.is_file() {
+        return Err(unfit(backup, "is no file"));
+    }
     let source = sqlite::open_reader(backup, options.busy_timeout).map_err(|e| unfit(backup, e))?;
     let tables = Tables::new(&options.rooms_table, &options.members_table).map_err(|e| unfit(backup, e))?;
     let (rooms, accounts) = examine(&source, options, &tables).map_err(|why| unfit(backup, why))?;

@@ -185,6 +185,9 @@ fn a_backup_is_put_back_while_the_daemon_is_stopped() {
     assert_eq!((code, &told["rooms"]), (Some(0), &json!(2)));
     let none = daemon.dir().join("none").display().to_string();
     assert_eq!(said(&daemon, &["restore", &none, "--config", &config]).0, Some(1));
+    let directory = daemon.dir().display().to_string();
+    let (code, _, err) = said(&daemon, &["restore", &directory, "--config", &config]);
+    assert_eq!((code, err.as_str()), (Some(1), &*format!("imcctl: {directory}: is no file")));
     daemon.restart();
     assert_eq!(said(&daemon, &["room", "show", "later"]).0, Some(0));
 }

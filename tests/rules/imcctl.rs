@@ -248,6 +248,11 @@ fn completion_and_manual_tell_what_the_command_line_takes() {
     assert_eq!((out.as_str(), err.as_str(), code), (pages, "", Some(0)));
     let page = |name: &str| std::fs::read_to_string(dir.path().join("pages").join(name)).unwrap();
     let (imcd, imcctl, keys) = (page("imcd.8"), page("imcctl.1"), page("imcd.toml.5"));
+    for (page, name) in [(&imcd, "imcd\" \"8"), (&imcctl, "imcctl\" \"1"), (&keys, "imcd.toml\" \"5")] {
+        let version = env!("CARGO_PKG_VERSION");
+        let title = format!(".TH \"{name}\" \"\" \"imcd {version}\" \"imcd\"");
+        assert_eq!(page.lines().filter(|line| line.starts_with(".TH")).collect::<Vec<_>>(), [title]);
+    }
     assert!(imcd.contains("SIGHUP") && imcd.contains("print\\-config"), "{imcd}");
     for (key, words) in [("data_dir", "Directory of the database"), ("flow_timer_s", "RFC 5626")] {
         assert!(keys.contains(&format!("\\fB{key}\\fR = ")) && keys.contains(words), "{keys}");
@@ -258,6 +263,28 @@ fn completion_and_manual_tell_what_the_command_line_takes() {
         let help = command.help[1..].replace('-', "\\-").replace('\'', "\\*(Aq");
         assert!(imcctl.contains(&help), "{help}");
     }
+}
+
+#[test]
+fn a_result_that_finds_no_room_is_no_success() {
+    let dir = tempfile::tempdir().unwrap();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = imcctl(dir.path(), &["completion", "bash"]).stdout(full).output().unwrap();
+    let (_, err, code) = said(&output);
+    assert!(err.starts_with("imcctl: done, but the result cannot be written: "), "{err}");
+    assert_eq!(code, Some(2));
+}
+
+#[test]
+fn what_the_daemon_would_not_take_is_not_sent() {
+    let dir = tempfile::tempdir().unwrap();
+    let _listener = UnixListener::bind(dir.path().join("imcd.sock")).unwrap();
+    // In JSON each line end is two bytes.
+    std::fs::write(dir.path().join("rosters"), "\n".repeat(600_000)).unwrap();
+    let args = ["--socket", "imcd.sock", "roster", "sync", "rosters"];
+    let (_, err, code) = said(&imcctl(dir.path(), &args).output().unwrap());
+    assert!(err.starts_with("imcctl: the daemon takes 1048576 bytes at once; this is 12000"), "{err}");
+    assert_eq!(code, Some(2));
 }
 
 #[test]

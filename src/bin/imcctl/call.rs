@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use imcd::config::Config;
+use imcd::edge::control::MAX_DOCUMENT;
 use imcd::edge::control::rpc::{INVALID_PARAMS, METHOD_NOT_FOUND};
 use imcd::edge::control::table::{self, Command};
 use serde_json::{Value, json};
@@ -68,7 +69,14 @@ impl Daemon {
         let patience = (!table::find(method).is_some_and(Command::takes_long)).then_some(PATIENCE);
         self.stream.get_ref().set_read_timeout(patience).map_err(lost)?;
         let request = json!({ "jsonrpc": "2.0", "id": self.calls, "method": method, "params": params });
-        self.stream.get_mut().write_all(format!("{request}\n").as_bytes()).map_err(lost)?;
+        let request = format!("{request}\n");
+        if request.len() > MAX_DOCUMENT {
+            let bytes = request.len();
+            return Err(Failure::Usage(format!(
+                "the daemon takes {MAX_DOCUMENT} bytes at once; this is {bytes}"
+            )));
+        }
+        self.stream.get_mut().write_all(request.as_bytes()).map_err(lost)?;
         let mut reply = self.document()?;
         let Some(error) = reply.get("error") else { return Ok(reply["result"].take()) };
         let message = error["message"].as_str().unwrap_or("refused");

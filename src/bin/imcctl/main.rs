@@ -55,9 +55,14 @@ fn main() -> ExitCode {
     };
     match run(&matches) {
         Ok(output) => {
-            // A closed pipe (`| head`) is no failure.
-            let _ = std::io::stdout().write_all(output.as_bytes());
-            ExitCode::SUCCESS
+            let mut out = std::io::stdout();
+            match out.write_all(output.as_bytes()).and_then(|()| out.flush()) {
+                // A closed pipe (`| head`) is no failure. A full disk is one: half a list must not pass for a whole.
+                Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                    failed(&Failure::Usage(format!("done, but the result cannot be written: {error}")))
+                }
+                _ => ExitCode::SUCCESS,
+            }
         }
         Err(failure) => failed(&failure),
     }

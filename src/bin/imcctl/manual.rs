@@ -83,11 +83,25 @@ pub fn write(directory: &Path) -> Result<String, Failure> {
     let mut written = String::new();
     for (name, page) in [("imcd.8", imcd()), ("imcctl.1", imcctl()), ("imcd.toml.5", keys::page())] {
         let path = directory.join(name);
-        let page = page.map_err(|e| told(&path, e))?;
+        let page = titled(page.map_err(|e| told(&path, e))?, name);
         std::fs::write(&path, page).map_err(|e| told(&path, e))?;
         written.push_str(&format!("{}\n", path.display()));
     }
     Ok(written)
+}
+
+/// The page with a title line of ours: without a date, whose place clap gives to the version.
+fn titled(page: Vec<u8>, file: &str) -> Vec<u8> {
+    let (name, section) = file.rsplit_once('.').unwrap_or((file, ""));
+    let title = format!(".TH \"{name}\" \"{section}\" \"\" \"imcd {}\" \"imcd\"", env!("CARGO_PKG_VERSION"));
+    let mut titled = Vec::with_capacity(page.len() + title.len());
+    for line in page.split_inclusive(|byte| *byte == b'\n') {
+        match line.starts_with(b".TH ") {
+            true => titled.extend([title.as_bytes(), b"\n"].concat()),
+            false => titled.extend(line),
+        }
+    }
+    titled
 }
 
 fn imcd() -> std::io::Result<Vec<u8>> {

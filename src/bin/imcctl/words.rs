@@ -261,7 +261,7 @@ fn manual() -> clap::Command {
 
 /// RPC methods as they are, and the names of the peers.
 fn hidden() -> Vec<clap::Command> {
-    let methods = COMMANDS.iter().filter(|c| c.name.contains('.')).map(|c| leaf(c, c.name));
+    let methods = table::names().filter(|(name, _)| name.contains('.')).map(|(name, c)| leaf(c, name));
     let shown = |name: &str| COMMANDS.iter().any(|c| c.short == name);
     let peers = peers::names().filter(|(name, ..)| !shown(name)).map(|(name, param, help)| {
         let words = Arg::new("words").value_name(param.to_ascii_uppercase()).num_args(0..);
@@ -297,7 +297,7 @@ pub fn meaning(matches: &ArgMatches) -> Option<Meaning> {
         }
         _ => {}
     }
-    if let Some(command) = COMMANDS.iter().find(|c| c.name == first || (c.short == first)) {
+    if let Some(command) = table::find(first).or_else(|| COMMANDS.iter().find(|c| c.short == first)) {
         return Some(of_table(command, rest));
     }
     if let Some((verb, rest)) = rest.subcommand() {
@@ -403,6 +403,8 @@ mod tests {
         assert_eq!(params("members team").1["room"], "team");
         assert_eq!(params("version").0, "server.version");
         assert_eq!(params("which room.list").1["command"], "room.list");
+        assert_eq!(params("session.kick bob").0, "binding.drop");
+        assert_eq!(params("roster.show bob").0, "roster.list");
         match read("imc_list_members team").unwrap() {
             Meaning::Peer { method, params } => {
                 assert_eq!((method.as_str(), params), ("imc_list_members", vec!["team".into()]));
