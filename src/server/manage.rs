@@ -133,6 +133,7 @@ impl Management for Server {
         if self.store.add_accounts(vec![(account.clone(), credentials)]).await? == [true] {
             return Ok(());
         }
+        self.ours(&account)?;
         Err(Denied::Refused(match self.store.room(&account)? {
             Some(_) => format!("{account} is a room"),
             None => format!("the account {account} exists already"),
@@ -303,7 +304,14 @@ impl Management for Server {
             )));
         }
         self.domains.remove(known);
-        Ok(self.store.remove_domain(known).await?)
+        let removed = self.store.remove_domain(known).await;
+        if !matches!(removed, Ok(true)) {
+            self.domains.add(known);
+        }
+        match removed? {
+            true => Ok(()),
+            false => Err(Denied::Refused(format!("{known} is in use again; try again later"))),
+        }
     }
 
     async fn server_status(&self) -> Result<Status, Denied> {

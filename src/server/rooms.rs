@@ -11,18 +11,24 @@ use crate::types::{Aor, Member, Room};
 
 impl Server {
     pub(super) fn room(&self, address: &Aor) -> Result<Room, Denied> {
-        let address = self.ours(address)?;
-        let cell = self.store.room(&address)?.ok_or_else(|| missing("room", &address))?;
+        self.room_at(&self.ours(address)?)
+    }
+
+    /// The room of this very address, whether or not its domain is served by now.
+    fn room_at(&self, address: &Aor) -> Result<Room, Denied> {
+        let cell = self.store.room(address)?.ok_or_else(|| missing("room", address))?;
         let room = cell.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         Ok(room.clone())
     }
 
     async fn order(&self, room: &Aor, order: Order) -> Result<(), Denied> {
         let room = self.ours(room)?;
-        match self.focus.govern(&room, &order).await? {
-            Ok(()) => Ok(()),
-            Err(Undone::NotFound(why)) => Err(Denied::NotFound(why)),
-            Err(Undone::Refused(why)) => Err(Denied::Refused(why)),
+        match self.focus.govern(&room, &order).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(Undone::NotFound(why))) => Err(Denied::NotFound(why)),
+            Ok(Err(Undone::Refused(why))) => Err(Denied::Refused(why)),
+            // Its domain may have gone meanwhile.
+            Err(fault) => self.ours(&room).and(Err(fault.into())),
         }
     }
 
@@ -76,8 +82,9 @@ impl Rooms for Server {
 
     async fn room_create(&self, room: Aor, owner: Option<Aor>, private: bool) -> Result<RoomInfo, Denied> {
         let owner = owner.map(|owner| self.anybody(&owner)).transpose()?;
+        let room = self.ours(&room)?;
         self.order(&room, Order::Create { owner, private }).await?;
-        self.room_show(room).await
+        Ok(info(&self.room_at(&room)?))
     }
 
     async fn room_destroy(&self, room: Aor) -> Result<(), Denied> {

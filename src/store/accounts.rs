@@ -391,8 +391,8 @@ impl Store {
 }
 
 impl Turn<'_> {
-    /// The account of an address, made or promoted to one; `None`: the address is a room's. Whoever asked before
-    /// may have been told otherwise: here nobody comes between.
+    /// The account of an address, made or promoted to one; `None`: the address is a room's, or its domain is served
+    /// no more. Whoever asked before may have been told otherwise: here nobody comes between.
     pub(super) fn registered(&mut self, who: &Aor) -> Result<Option<AccountId>, super::sqlite::Failure> {
         let known = self.account(who, self.head)?;
         let is: bool = self
@@ -402,7 +402,7 @@ impl Turn<'_> {
         if is {
             return Ok(Some(known.id));
         }
-        if self.draft(who)?.version > 0 {
+        if self.draft(who)?.version > 0 || self.is_retired(who) {
             return Ok(None);
         }
         self.conn

@@ -30,7 +30,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -125,6 +125,8 @@ struct Shared {
     /// `history_max_bytes` is reached and nothing can be shortened.
     full: AtomicBool,
     trimmer: Mutex<trim::Walk>,
+    /// Domains that were removed while it ran, in lower case: nothing is made there any more.
+    retired: Mutex<HashSet<String>>,
     /// Jobs on their way to the writer.
     queued: AtomicUsize,
     /// How long batches took.
@@ -221,6 +223,7 @@ impl Store {
             healthy: AtomicBool::new(true),
             full: AtomicBool::new(false),
             trimmer: Mutex::default(),
+            retired: Mutex::default(),
             queued: AtomicUsize::new(0),
             took: Mutex::default(),
             options,

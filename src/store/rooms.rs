@@ -46,7 +46,7 @@ pub(super) struct Statements {
     members: String,
     list: String,
     page: String,
-    count_of: String,
+    pub(super) count_of: String,
     listed_in: String,
     pub(super) insert_room: String,
     pub(super) flag_room: String,

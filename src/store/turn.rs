@@ -166,10 +166,13 @@ impl<'c> Turn<'c> {
         result
     }
 
-    /// Whether it would make a room where an account came to be since it was judged.
+    /// Whether it would make a room where since it was judged an account came to be, or the domain went.
     fn is_taken(&self, step: &RoomStep) -> rusqlite::Result<bool> {
         let makes = step.changes.iter().any(|change| matches!(change, RoomChange::Create { .. }));
-        Ok(makes && super::accounts::find(self.conn, &step.address)?.is_some_and(|known| known.registered))
+        if !makes || self.is_retired(&step.address) {
+            return Ok(makes);
+        }
+        Ok(super::accounts::find(self.conn, &step.address)?.is_some_and(|known| known.registered))
     }
 
     /// What follows when the version is right: the answer, the changes, the entries.

@@ -282,3 +282,21 @@ fn who_comes_at_the_same_time_makes_a_room_or_an_account_of_a_name_and_never_bot
     assert_eq!(done(&daemon, &["accounts"]).as_array().unwrap().len(), 10 - rooms);
     assert_eq!(done(&daemon, &["stats", "active_rooms"])[0]["value"], rooms);
 }
+
+#[test]
+fn a_domain_that_goes_takes_nobody_in_who_comes_at_that_moment() {
+    let daemon = Setup::new().digest().start();
+    for turn in 0..10 {
+        let domain = format!("d{turn}.example.net");
+        let (account, room) = (format!("alice@{domain}"), format!("team@{domain}"));
+        done(&daemon, &["domain", "add", &domain]);
+        let does = |args: &[&str]| daemon.imcctl(args).status.success();
+        let (removed, added, made) = std::thread::scope(|all| {
+            let removed = all.spawn(|| does(&["domain", "remove", &domain]));
+            let added = all.spawn(|| does(&["account", "add", &account, "secret"]));
+            let made = all.spawn(|| does(&["room", "create", &room]));
+            (removed.join().unwrap(), added.join().unwrap(), made.join().unwrap())
+        });
+        assert_ne!(removed, added || made, "{domain}: {removed} {added} {made}");
+    }
+}

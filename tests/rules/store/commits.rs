@@ -403,3 +403,28 @@ async fn an_address_is_a_rooms_or_an_accounts_whoever_comes_first() {
     assert!(store.remove_account(&aor("bob")).await.unwrap());
     room(&store, "bob", &[]).await;
 }
+
+#[tokio::test]
+async fn a_domain_that_is_removed_is_empty_and_stays_so() {
+    let (_dir, store) = fresh();
+    for domain in ["one.org", "Two.org", "three.org"] {
+        store.add_domain(domain).await.unwrap();
+    }
+    let at = |domain: &str| Aor::new("team", domain).unwrap();
+    let create = |domain: &str| {
+        let changes = vec![RoomChange::Create { private: false }];
+        let step = RoomStep { address: at(domain), version: 0, changes };
+        Commit { room: Some(step), ..Commit::default() }
+    };
+    done(&store, create("one.org")).await;
+    store.put_account(&at("two.org"), None).await.unwrap().unwrap();
+    assert!(!store.remove_domain("one.org").await.unwrap(), "it has a room");
+    assert!(!store.remove_domain("Two.org").await.unwrap(), "it has an account");
+    assert!(store.remove_domain("three.org").await.unwrap());
+    assert_eq!(store.domains().unwrap(), ["one.org", "Two.org"]);
+    // Who saw it served a moment ago makes nothing there.
+    assert_eq!(store.put_account(&at("Three.org"), None).await.unwrap(), None);
+    assert!(matches!(store.commit(create("three.ORG")).await, Ok(Committed::Stale)));
+    store.add_domain("Three.org").await.unwrap();
+    done(&store, create("three.org")).await;
+}
