@@ -342,7 +342,7 @@ impl Management for Server {
         }
     }
 
-    fn begin(&self, command: &'static str, about: String) -> Work {
+    fn begin(&self, command: &'static str, about: String) -> Result<Work, Denied> {
         self.works.begin(command, about, civil(self.clock.wall()))
     }
 

@@ -181,7 +181,7 @@ pub trait Management: Rooms + Rosters + Following + Imports {
     /// The address as it is known here, of whatever spelling and alias: what an answer names.
     fn known_as(&self, who: Aor) -> Aor;
     /// What takes long begins.
-    fn begin(&self, command: &'static str, about: String) -> Work;
+    fn begin(&self, command: &'static str, about: String) -> Result<Work, Denied>;
     /// What takes long and runs, or has ended last.
     fn works(&self) -> Vec<WorkInfo>;
 

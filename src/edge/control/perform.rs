@@ -122,14 +122,14 @@ pub async fn perform<M: Management>(
         }
         Deed::MessageBroadcast => {
             let (from, to) = (aor(0)?, values.people(2));
-            let work = management.begin(command.name, format!("from {from}"));
+            let work = management.begin(command.name, format!("from {from}"))?;
             Ok(plain(&management.message_broadcast(from, text(1), to, work).await?))
         }
         Deed::ServerWork => Ok(plain(&management.works())),
         Deed::ServerReload => Ok(plain(&management.server_reload().await?)),
         Deed::ServerBackup => {
             let file = text(0);
-            let work = management.begin(command.name, file.clone());
+            let work = management.begin(command.name, file.clone())?;
             let bytes = management.server_backup(PathBuf::from(&file), work).await?;
             Ok(json!({ "file": file, "bytes": bytes }))
         }
@@ -141,7 +141,7 @@ pub async fn perform<M: Management>(
             };
             let source = values.source(0).ok_or_else(|| Denied::Refused("url missing".into()))?;
             let realm = values.text(2).filter(|realm| !realm.is_empty());
-            let work = management.begin(command.name, source.to_string());
+            let work = management.begin(command.name, source.to_string())?;
             Ok(plain(&management.import(what, source, values.flag(1, "dry_run"), realm, work).await?))
         }
         Deed::LogLevel => {

@@ -333,7 +333,8 @@ fn what_is_followed_comes_as_notifications_until_the_client_speaks() {
     let tail = |params| json!({ "jsonrpc": "2.0", "id": "f", "method": "tail", "params": params });
     let mut next = |request: Value| {
         if !request.is_null() {
-            writeln!(client.get_mut(), "{request}").unwrap();
+            // In one piece: what comes late may find nobody there.
+            client.get_mut().write_all(format!("{request}\n").as_bytes()).unwrap();
         }
         let line = line(&mut client);
         serde_json::from_str::<Value>(&line).unwrap_or_else(|_| json!({ "end": line }))

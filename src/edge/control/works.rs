@@ -9,8 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
+use super::deeds::Denied;
+
 /// Ended works that are remembered.
 const ENDED_MAX: usize = 20;
+/// Works that run at the same time. Each goes on when whoever asked for it hangs up, and asks for another.
+const RUNNING_MAX: usize = 64;
 
 /// How a work is, as management shows it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -54,20 +58,25 @@ pub struct Works(Arc<Mutex<VecDeque<Arc<Entry>>>>);
 pub struct Work(Arc<Entry>);
 
 impl Works {
-    /// A work begins. `since`: now, as people read it.
-    pub fn begin(&self, command: &'static str, about: String, since: String) -> Work {
+    /// A work begins, unless too many run already. `since`: now, as people read it.
+    pub fn begin(&self, command: &'static str, about: String, since: String) -> Result<Work, Denied> {
         let step = Mutex::new("");
         let (state, done, total) = (AtomicU8::new(0), AtomicU64::new(0), AtomicU64::new(0));
         let entry = Arc::new(Entry { command, about, since, state, step, done, total });
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let ended = entries.iter().filter(|entry| !entry.runs()).count();
+        if entries.len() - ended >= RUNNING_MAX {
+            return Err(Denied::Refused(format!(
+                "{RUNNING_MAX} such works run already; server work tells which"
+            )));
+        }
         if ended >= ENDED_MAX
             && let Some(oldest) = entries.iter().position(|entry| !entry.runs())
         {
             entries.remove(oldest);
         }
         entries.push_back(entry.clone());
-        Work(entry)
+        Ok(Work(entry))
     }
 
     /// In the order in which they began.
@@ -133,7 +142,7 @@ mod tests {
     #[test]
     fn a_work_tells_how_far_it_is_and_how_it_ended() {
         let works = Works::default();
-        let begin = |about: &str| works.begin("import.imc", about.into(), "now".into());
+        let begin = |about: &str| works.begin("import.imc", about.into(), "now".into()).unwrap();
         let (first, second, third) = (begin("a"), begin("b"), begin("c"));
         first.at("reading", 3, 0);
         first.add(4);
@@ -153,13 +162,23 @@ mod tests {
     #[test]
     fn what_has_ended_long_ago_makes_way_and_what_runs_stays() {
         let works = Works::default();
-        let running = works.begin("server.backup", "first".into(), String::new());
+        let running = works.begin("server.backup", "first".into(), String::new()).unwrap();
         for n in 0..100 {
-            drop(works.begin("server.backup", n.to_string(), String::new()));
+            drop(works.begin("server.backup", n.to_string(), String::new()).unwrap());
         }
         let list = works.list();
         assert_eq!(list.len(), ENDED_MAX + 1);
         assert_eq!((list[0].about.as_str(), list[1].about.as_str()), ("first", "80"));
         drop(running);
+    }
+    #[test]
+    fn so_many_run_and_no_more_until_one_has_ended() {
+        let works = Works::default();
+        let begin = || works.begin("message.broadcast", String::new(), String::new());
+        let mut running: Vec<_> = (0..RUNNING_MAX).map(|_| begin().unwrap()).collect();
+        assert!(matches!(begin(), Err(Denied::Refused(_))));
+        drop(running.pop());
+        assert!(begin().is_ok());
+        assert!(works.list().len() <= RUNNING_MAX + ENDED_MAX);
     }
 }

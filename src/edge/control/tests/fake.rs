@@ -216,7 +216,7 @@ impl Management for Fake {
         let (commits, deliveries) = (Spread::default(), Spread::default());
         Vitals { ready: true, uptime_s: 2, queued: 0, commits, deliveries }
     }
-    fn begin(&self, command: &'static str, about: String) -> Work {
+    fn begin(&self, command: &'static str, about: String) -> Result<Work, Denied> {
         self.works.begin(command, about, "2026-11-20 21:04:00".into())
     }
     fn works(&self) -> Vec<WorkInfo> {
