@@ -88,7 +88,7 @@ fn run(matches: &ArgMatches) -> Result<String, Failure> {
     match words::meaning(matches) {
         Some(Meaning::Command { command, params, extra }) => perform(command, params, extra, json, connect),
         Some(Meaning::Peer { method, params }) => {
-            Ok(format!("{:#}\n", connect()?.call(&method, params.into())?))
+            Ok(show::harmless_json(&format!("{:#}\n", connect()?.call(&method, params.into())?)))
         }
         Some(Meaning::Emanagement(words)) => Ok(emanagement::run(&words, connect)),
         Some(Meaning::Completion(shell)) => Ok(manual::completion(shell)),
@@ -165,7 +165,10 @@ fn perform(
     if let Some(file) = output.as_ref().and_then(Value::as_str) {
         write_file(Path::new(file), &result)?;
     }
-    Ok(if json { format!("{result:#}\n") } else { show::for_people(command, &result) })
+    Ok(match json {
+        true => show::harmless_json(&format!("{result:#}\n")),
+        false => show::for_people(command, &result),
+    })
 }
 
 /// A picture's file, in base64. What is too long for a picture is not read to its end.

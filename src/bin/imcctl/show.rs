@@ -41,8 +41,25 @@ pub fn cell(value: &Value) -> String {
 
 /// Without controls, and without what turns the direction of a line.
 pub fn harmless(text: &str) -> String {
-    let turns = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     text.chars().map(|c| if c.is_control() || turns(c) { '\u{fffd}' } else { c }).collect()
+}
+
+fn turns(c: char) -> bool {
+    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The same JSON, in which no byte does anything to a terminal: what could stands in strings only, and is escaped.
+pub fn harmless_json(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            // The line ends between values.
+            '\n' => text.push(c),
+            c if c.is_control() || turns(c) => text.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => text.push(c),
+        }
+    }
+    text
 }
 
 /// Rows with their columns under each other.
@@ -92,6 +109,20 @@ mod tests {
     #[test]
     fn nothing_reaches_the_terminal_that_could_repaint_it() {
         assert_eq!(harmless("a\u{1b}[2J\n\u{9b}\u{202e}b"), "a\u{fffd}[2J\u{fffd}\u{fffd}\u{fffd}b");
+    }
+
+    #[test]
+    fn json_for_a_terminal_means_the_same() {
+        let value = serde_json::json!([{ "text": "a\u{1b}[2J\n\u{9b}\u{7f}\u{202e}é\\" }, 1]);
+        for json in [format!("{value:#}"), value.to_string()] {
+            let shown = harmless_json(&json);
+            assert_eq!(serde_json::from_str::<Value>(&shown).unwrap(), value);
+            assert_eq!(
+                shown.chars().filter(|c| c.is_control() && *c != '\n' || turns(*c)).count(),
+                0,
+                "{shown}"
+            );
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::Failure;
 use super::call::Daemon;
 use super::guess;
-use super::show::harmless;
+use super::show::{harmless, harmless_json};
 
 /// Shows what is said until standard output or the daemon is gone.
 pub fn tail(daemon: &mut Daemon, params: Map<String, Value>, json: bool) -> Result<String, Failure> {
@@ -21,7 +21,10 @@ pub fn tail(daemon: &mut Daemon, params: Map<String, Value>, json: bool) -> Resu
     let mut out = std::io::stdout();
     loop {
         let heard = daemon.document()?;
-        let text = if json { format!("{}\n", heard["params"]) } else { line(&heard["params"]) };
+        let text = match json {
+            true => harmless_json(&format!("{}\n", heard["params"])),
+            false => line(&heard["params"]),
+        };
         if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
             return Ok(String::new());
         }
