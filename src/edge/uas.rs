@@ -157,6 +157,7 @@ impl Uas {
             Some("MESSAGE") => self.message(bytes, &message, flow).await,
             Some("PUBLISH") => self.publish(bytes, &message, flow).await,
             Some("SUBSCRIBE") => self.subscribe(bytes, &message, flow, tag).await,
+            Some("NOTIFY") => self.stray(&message, flow),
             // The endpoint lets nothing else through.
             _ => Answering::of(501, "Not Implemented"),
         };
@@ -194,6 +195,15 @@ impl Uas {
             }
             Denial::Refused(refusal) => refusal.into(),
             Denial::Fault(fault) => fault.into(),
+        }
+    }
+
+    /// A NOTIFY: we watch nobody, so it belongs to no subscription (RFC 6665 §4.1.3). Who has not shown who he is is
+    /// asked first, as for all that could change something (spec §3).
+    fn stray(&self, message: &Message<'_>, flow: Flow) -> Answering {
+        match self.identity.speaker(message, &flow) {
+            Err(denial @ Denial::Challenge { .. }) => self.denied(denial),
+            _ => Answering::of(481, "Subscription Does Not Exist"),
         }
     }
 
