@@ -222,9 +222,6 @@ impl Uas {
             Ok(speaker) => speaker,
             Err(denial) => return self.denied(denial),
         };
-        if self.focus.is_manager(&speaker.aor) {
-            return Refusal::IS_A_ROOM.into();
-        }
         if let Some(proof) = &speaker.proof
             && !self.identity.count(proof)
         {
