@@ -520,9 +520,10 @@ fn visible(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).collect()
 }
 
-/// Seconds that a message wants to live (RFC 3428 §7): its Expires, counted from its Date if that makes sense.
+/// Seconds that a message wants to live (RFC 3428 §7): its Expires, counted from its Date if that makes sense. 0: now or
+/// never.
 fn life(message: &Message<'_>, now: UnixMs) -> Option<u32> {
-    let expires = message.expires().filter(|seconds| *seconds > 0)?;
+    let expires = message.expires()?;
     let date = message.text(Name::Date).and_then(parse_date).unwrap_or(now / 1000);
     // A clock that goes ahead makes nothing live longer; one that is far behind is no clock.
     let age = (now / 1000 - date).max(0);
