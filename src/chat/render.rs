@@ -25,6 +25,9 @@ use crate::types::{AccountId, Aor, Dest, DeviceKey, Entry, EntryKind, Face, Seq}
 pub const PLAIN: &str = "text/plain;charset=UTF-8";
 /// The same for a phone that stumbles over the parameter.
 const PLAIN_BARE: &str = "text/plain";
+const DATE: &str = "Date: ";
+/// A Date that is not the first header line.
+const DATE_WITHIN: &str = "\r\nDate: ";
 /// No MESSAGE above this leaves in a datagram (RFC 3428 §8).
 pub const DATAGRAM_MAX: usize = 1300;
 
@@ -163,12 +166,15 @@ fn put(out: &mut Vec<u8>, parts: &[&str]) {
     }
 }
 
-/// Appends the part that all recipients share: from Max-Forwards to the end of `body`.
+/// Appends the part that all recipients share: from Max-Forwards to the end of `body`. A Date among `headers` is the
+/// author's, and stays (spec §4).
 pub fn tail(hops: u8, at_ms: i64, headers: &str, content_type: &str, body: &[u8], out: &mut Vec<u8>) {
     put(out, &["Max-Forwards: "]);
     decimal(out, u64::from(hops));
-    put(out, &["\r\nDate: ", &date_rfc3261(at_ms.div_euclid(1000)), "\r\n", headers, "Content-Type: "]);
-    put(out, &[content_type, "\r\nContent-Length: "]);
+    if !headers.starts_with(DATE) && !headers.contains(DATE_WITHIN) {
+        put(out, &["\r\n", DATE, &date_rfc3261(at_ms.div_euclid(1000))]);
+    }
+    put(out, &["\r\n", headers, "Content-Type: ", content_type, "\r\nContent-Length: "]);
     decimal(out, body.len() as u64);
     out.extend_from_slice(b"\r\n\r\n");
     out.extend_from_slice(body);

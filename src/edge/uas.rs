@@ -38,6 +38,8 @@ const CALL_ID_MAX: usize = 200;
 const IN_REPLY_TO_MAX: usize = 400;
 /// Header lines of a direct message that are passed on, in bytes.
 const PASSED_MAX: usize = 4096;
+/// Seconds that a sender's Date may be ahead of our clock: a phone whose time zone is set wrong.
+const DATE_AHEAD_MAX: i64 = 86_400;
 /// How names begin that are a matter between two neighbours alone (RFC 3329); FreeSWITCH takes for a loop whatever comes
 /// back with its own.
 const NEXT_DOOR: [&str; 2] = ["security-", "x-fs-sending-message"];
@@ -64,7 +66,6 @@ const NOT_PASSED: &[Name] = &[
     Name::ProxyRequire,
     Name::Accept,
     Name::Allow,
-    Name::Date,
     Name::UserAgent,
     Name::PAssertedIdentity,
     Name::PPreferredIdentity,
@@ -157,6 +158,7 @@ impl Uas {
             Some("MESSAGE") => self.message(bytes, &message, flow).await,
             Some("PUBLISH") => self.publish(bytes, &message, flow).await,
             Some("SUBSCRIBE") => self.subscribe(bytes, &message, flow, tag).await,
+            Some("NOTIFY") => self.stray(&message, flow),
             // The endpoint lets nothing else through.
             _ => Answering::of(501, "Not Implemented"),
         };
@@ -197,6 +199,15 @@ impl Uas {
         }
     }
 
+    /// A NOTIFY: we watch nobody, so it belongs to no subscription (RFC 6665 §4.1.3). Who has not shown who he is is
+    /// asked first, as for all that could change something (spec §3).
+    fn stray(&self, message: &Message<'_>, flow: Flow) -> Answering {
+        match self.identity.speaker(message, &flow) {
+            Err(denial @ Denial::Challenge { .. }) => self.denied(denial),
+            _ => Answering::of(481, "Subscription Does Not Exist"),
+        }
+    }
+
     // ── REGISTER ─────────────────────────────────────────────────────────────────────────────────────────
 
     async fn register(&self, message: &Message<'_>, flow: Flow) -> Answering {
@@ -212,9 +223,6 @@ impl Uas {
             Ok(speaker) => speaker,
             Err(denial) => return self.denied(denial),
         };
-        if self.focus.is_manager(&speaker.aor) {
-            return Refusal::IS_A_ROOM.into();
-        }
         if let Some(proof) = &speaker.proof
             && !self.identity.count(proof)
         {
@@ -313,7 +321,7 @@ impl Uas {
             return Refusal::SCHEME.into();
         }
         let heard = match explodes {
-            true => self.focus.explode(&said, passed_lines(message).into()).await,
+            true => self.focus.explode(&said, passed_lines(message, self.clock.wall()).into()).await,
             false => self.hear(said, message).await,
         };
         match heard {
@@ -365,12 +373,12 @@ impl Uas {
         }
         let said = &said;
         if said.is_abroad {
-            return self.relay.hear(said, passed_lines(message).into()).await;
+            return self.relay.hear(said, passed_lines(message, self.clock.wall()).into()).await;
         }
         let to_room = self.focus.is_manager(&said.target) || self.store.room(&said.target)?.is_some();
         let to_person = self.focus.is_account(&said.target)? || (behind_proxy && said.speaker.trusted);
         if !to_room && to_person && !self.focus.makes_a_room(said) {
-            return self.relay.hear(said, passed_lines(message).into()).await;
+            return self.relay.hear(said, passed_lines(message, self.clock.wall()).into()).await;
         }
         self.focus.hear(said).await
     }
@@ -512,9 +520,10 @@ fn visible(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).collect()
 }
 
-/// Seconds that a message wants to live (RFC 3428 §7): its Expires, counted from its Date if that makes sense.
+/// Seconds that a message wants to live (RFC 3428 §7): its Expires, counted from its Date if that makes sense. 0: now or
+/// never.
 fn life(message: &Message<'_>, now: UnixMs) -> Option<u32> {
-    let expires = message.expires().filter(|seconds| *seconds > 0)?;
+    let expires = message.expires()?;
     let date = message.text(Name::Date).and_then(parse_date).unwrap_or(now / 1000);
     // A clock that goes ahead makes nothing live longer; one that is far behind is no clock.
     let age = (now / 1000 - date).max(0);
@@ -544,8 +553,11 @@ fn in_reply_to(message: &Message<'_>, call_id: &str, trusted: bool) -> String {
     line
 }
 
-/// Header lines that a direct message keeps, whole and with CRLF.
-fn passed_lines(message: &Message<'_>) -> String {
+/// Header lines that a direct message keeps, whole and with CRLF. A Date that cannot be read, or lies ahead of every time
+/// zone, is not kept: ours goes in its place.
+fn passed_lines(message: &Message<'_>, now: UnixMs) -> String {
+    let latest = now / 1000 + DATE_AHEAD_MAX;
+    let dated = message.text(Name::Date).and_then(parse_date).is_some_and(|date| date <= latest);
     let mut lines = String::new();
     for (name, spelled, value) in message.headers() {
         let (Ok(spelled), Ok(value)) = (std::str::from_utf8(spelled), std::str::from_utf8(value)) else {
@@ -553,7 +565,8 @@ fn passed_lines(message: &Message<'_>) -> String {
         };
         let lower = spelled.to_ascii_lowercase();
         let next_door = NEXT_DOOR.iter().any(|beginning| lower.starts_with(beginning));
-        if NOT_PASSED.contains(&name) || next_door || lines.len() + value.len() > PASSED_MAX {
+        let undated = name == Name::Date && !dated;
+        if NOT_PASSED.contains(&name) || next_door || undated || lines.len() + value.len() > PASSED_MAX {
             continue;
         }
         let name = if name == Name::Other { spelled } else { name.text() };

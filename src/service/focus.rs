@@ -46,6 +46,8 @@ use crate::types::{
 
 /// A request that finds its room changed so often gives up.
 const JUDGEMENTS: usize = 64;
+/// Seconds that a message with `Expires: 0` lives: one transaction with somebody who is there (64·T1).
+const NOW_OR_NEVER: u32 = 32;
 
 /// A MESSAGE that somebody known sent to one of our addresses, as the doors hand it in.
 #[derive(Clone)]
@@ -650,8 +652,13 @@ fn sent_type(said: &Incoming) -> Option<Arc<str>> {
 }
 
 /// The earlier of its own end and ours.
-fn expires(now: UnixMs, life: Option<u32>, expire_time: u32) -> UnixMs {
-    now + i64::from(life.map_or(expire_time, |life| life.min(expire_time))) * 1000
+pub(super) fn expires(now: UnixMs, life: Option<u32>, expire_time: u32) -> UnixMs {
+    let life = match life {
+        None => expire_time,
+        Some(0) => NOW_OR_NEVER,
+        Some(life) => life.min(expire_time),
+    };
+    now + i64::from(life) * 1000
 }
 
 /// How long the same words are not said again.

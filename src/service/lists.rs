@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::focus::{Focus, Incoming, Reply};
+use super::focus::{Focus, Incoming, Reply, expires};
 use super::offline::untaken;
 use crate::chat::lists::{Listed, NoList, Recipient, read};
 use crate::refusal::{Fault, Refusal};
@@ -58,7 +58,6 @@ impl Focus {
     ) -> Result<Vec<NewEntry>, Fault> {
         let Some(to) = self.on_list(said, recipient)? else { return Ok(Vec::new()) };
         let (rules, now) = (self.rules(), self.clock.wall());
-        let life = said.life.map_or(rules.expire_time, |life| life.min(rules.expire_time));
         let entry = NewEntry {
             place: Place::Mailbox(to.clone()),
             kind: EntryKind::Direct,
@@ -69,7 +68,7 @@ impl Focus {
             headers: lines.clone(),
             body: listed.body.clone().into(),
             at: now,
-            expires: now + i64::from(life) * 1000,
+            expires: expires(now, said.life, rules.expire_time),
             hops: said.max_forwards - 1,
             private: said.private,
         };

@@ -148,7 +148,7 @@ impl Offline {
             if seqs.is_empty() {
                 return Ok(purged);
             }
-            purged += self.store.withdraw(seqs.clone()).await? as u64;
+            purged += self.store.withdraw(seqs.clone(), None).await? as u64;
             self.delivery.withdrawn(account.id, &seqs);
         }
     }

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
 use super::delivery::Delivery;
-use super::focus::{Focus, Incoming, Reply};
+use super::focus::{Focus, Incoming, Reply, expires};
 use super::offline::untaken;
 use super::ratelimit::{Once, RateLimit};
 use super::receipts::Receipts;
@@ -76,28 +76,27 @@ impl Relay {
         let now = self.focus.clock.wall();
         let known = self.store.account(&said.target)?;
         if !self.focus.people.may_write(&said.speaker.aor, known.as_ref())? {
-            // A repetition of what he took before he changed his mind is no new attempt (spec §5.7).
-            let before = self.store.accepted(&said.accepted.origin)?;
-            return Ok(before.map_or(Refusal::NOT_WANTED.into(), |known| known.answer.into()));
+            return self.refuse(said, Refusal::NOT_WANTED);
         }
         if let Err(busy) = self.focus.pace_towards(&said.speaker.aor, &said.target) {
             return Ok(busy);
         }
-        let offline = rules.offline && known.as_ref().is_none_or(|account| account.settings.offline);
+        // Now or never: it is not kept for anybody (RFC 3428 §7).
+        let kept = rules.offline && said.life != Some(0);
+        let offline = kept && known.as_ref().is_none_or(|account| account.settings.offline);
         if let Some(account) = &known {
             let most = u64::from(rules.max_messages);
             if untaken(&self.store, account, now)? >= most {
                 // What was taken a moment ago may not be known yet.
                 self.delivery.settled(account.id).await;
                 if untaken(&self.store, account, now)? >= most {
-                    return Ok(Refusal::MAILBOX_FULL.into());
+                    return self.refuse(said, Refusal::MAILBOX_FULL);
                 }
             }
         }
         if !offline && !self.registrar.is_reachable(&said.target) {
-            return Ok(Refusal::NOBODY_THERE.into());
+            return self.refuse(said, Refusal::NOBODY_THERE);
         }
-        let life = said.life.map_or(rules.expire_time, |life| life.min(rules.expire_time));
         let entry = NewEntry {
             place: Place::Mailbox(said.target.clone()),
             kind: EntryKind::Direct,
@@ -108,7 +107,7 @@ impl Relay {
             headers: lines.clone(),
             body: said.body.clone(),
             at: now,
-            expires: now + i64::from(life) * 1000,
+            expires: expires(now, said.life, rules.expire_time),
             hops: said.max_forwards - 1,
             private: said.private,
         };
@@ -130,7 +129,10 @@ impl Relay {
         let patience = if offline { PATIENCE } else { PATIENCE_UNSTORED };
         match self.verdict(&account, seq, &ways, patience).await? {
             Verdict::Taken { elsewhere: true } => Ok(Reply::accepted()),
-            Verdict::Taken { elsewhere: false } => Ok(Reply::ok()),
+            Verdict::Taken { elsewhere: false } => {
+                self.store.taken(said.accepted.origin);
+                Ok(Reply::ok())
+            }
             Verdict::Open if offline => {
                 if let Err(fault) = self.tell_away(said, &lines) {
                     warn!(%fault, "the sender was not told that the recipient is away");
@@ -148,6 +150,12 @@ impl Relay {
                 Ok(Reply { accept, ..refusal(status) })
             }
         }
+    }
+
+    /// No, unless this is a repetition of what was accepted while it could be: that is no new attempt (spec §5.7).
+    fn refuse(&self, said: &Incoming, refusal: Refusal) -> Result<Reply, Fault> {
+        let before = self.store.accepted(&said.accepted.origin)?;
+        Ok(before.map_or(refusal.into(), |known| known.answer.into()))
     }
 
     /// A typing notice or receipt goes to the recipient's phones that take it, now, or nowhere. Whoever sends it
@@ -179,9 +187,9 @@ impl Relay {
         Ok(())
     }
 
-    /// Takes a message back that nobody took, its author's copy with it.
+    /// Takes a message back that nobody took, its author's copy with it. Repeated, it is a new attempt.
     async fn withdraw(&self, said: &Incoming, account: &Account, seqs: Vec<Seq>) -> Result<(), Fault> {
-        self.store.withdraw(seqs.clone()).await?;
+        self.store.withdraw(seqs.clone(), Some(said.accepted.origin)).await?;
         self.delivery.withdrawn(account.id, &seqs);
         if let Some(author) = self.store.account(&said.speaker.aor)?.filter(|_| seqs.len() > 1) {
             self.delivery.withdrawn(author.id, &seqs);

@@ -20,9 +20,10 @@ const KNOWN: &[u16] = &[0x0006, 0x0008, 0x0014, 0x0015];
 /// Attributes that are looked at.
 const ATTRIBUTES_MAX: usize = 16;
 
-/// Whether a datagram could be STUN: SIP never begins so.
+/// Whether a datagram could be STUN: SIP never begins with a control character. A method may begin with what lies above
+/// them, `!` for one (RFC 4475 §3.1.1.2).
 pub fn is_stun(datagram: &[u8]) -> bool {
-    datagram.first().is_some_and(|first| first & 0xc0 == 0 && !matches!(first, b'\r' | b'\n' | b'\t' | b' '))
+    datagram.first().is_some_and(|first| *first < b' ' && !matches!(first, b'\r' | b'\n' | b'\t'))
         && datagram.len() >= HEADER
 }
 
@@ -174,6 +175,7 @@ mod tests {
         assert_eq!(answer(&request(MAGIC, &[0x80, 0x22, 0xff, 0xff]), source), None);
         assert_eq!(answer(&request(MAGIC, &[0x80, 0, 0, 0].repeat(17)), source), None);
         assert!(!is_stun(b"\r\n\r\nMESSAGE sip:a@h SIP/2.0") && !is_stun(b"MESSAGE sip:a@h SIP/2.0\r\n"));
+        assert!(!is_stun(b"!method sip:a@h SIP/2.0\r\n") && !is_stun(b"0 sip:alice@example.org SIP/2.0\r\n"));
         assert!(is_stun(&good) && !is_stun(&good[..19]));
     }
 }

@@ -133,13 +133,19 @@ struct Shared {
     took: Mutex<Spread>,
 }
 
-/// Positions that are not on disk yet.
+/// Positions that are not on disk yet, and what else is written behind.
 #[derive(Default)]
 struct Positions {
     pending: Moved,
+    /// Requests that were answered 200 after all.
+    taken: HashSet<Origin>,
     /// Being written by the running batch; empty between batches.
     flushing: Arc<Moved>,
+    confirming: Arc<HashSet<Origin>>,
 }
+
+/// What a request is answered that a device has taken at once.
+const TAKEN: Answer = Answer { status: 200 };
 
 type Moved = HashMap<AccountId, Vec<(DeviceKey, Seq)>>;
 
@@ -152,14 +158,31 @@ impl Positions {
         }
     }
 
+    /// Whether anything is to be written.
+    fn waits(&self) -> bool {
+        !self.pending.is_empty() || !self.taken.is_empty()
+    }
+
     /// Hands everything pending to the running batch.
-    fn flush(&mut self) -> Arc<Moved> {
+    fn flush(&mut self) -> (Arc<Moved>, Arc<HashSet<Origin>>) {
         self.flushing = Arc::new(std::mem::take(&mut self.pending));
-        self.flushing.clone()
+        self.confirming = Arc::new(std::mem::take(&mut self.taken));
+        (self.flushing.clone(), self.confirming.clone())
+    }
+
+    /// The running batch is on disk.
+    fn written(&mut self) {
+        (self.flushing, self.confirming) = Default::default();
+    }
+
+    /// Whether a request was answered 200, as far as that is not on disk.
+    fn is_taken(&self, origin: &Origin) -> bool {
+        self.taken.contains(origin) || self.confirming.contains(origin)
     }
 
     /// The batch failed: what it held waits again.
     fn restore(&mut self) {
+        self.taken.extend(std::mem::take(&mut self.confirming).iter());
         for (id, devices) in &*std::mem::take(&mut self.flushing) {
             for (key, seq) in devices {
                 Self::put(&mut self.pending, *id, key.clone(), *seq);
@@ -251,7 +274,9 @@ impl Store {
 
     /// What a request was answered, if it was accepted within the last 24 h (spec §5.7).
     pub fn accepted(&self, origin: &Origin) -> Result<Option<Accepted>, Fault> {
-        self.0.shared.readers.ask(|conn| {
+        // Asked first: what is written meanwhile is read below.
+        let taken = self.0.shared.positions().is_taken(origin);
+        let known = self.0.shared.readers.ask(|conn| {
             conn.prepare_cached("SELECT status, body, at FROM accepted WHERE origin = ?1")?
                 .query_row([&origin[..]], |row| {
                     Ok(Accepted {
@@ -262,7 +287,8 @@ impl Store {
                     })
                 })
                 .optional()
-        })
+        })?;
+        Ok(known.map(|known| if taken { Accepted { answer: TAKEN, ..known } } else { known }))
     }
 
     /// How long groups of writes took to be durable.
@@ -299,9 +325,13 @@ impl Store {
         })
     }
 
-    /// Takes entries back that nobody has taken (spec §5.4), and returns how many there were.
-    pub async fn withdraw(&self, seqs: Vec<Seq>) -> Result<usize, Fault> {
+    /// Takes entries back that nobody has taken (spec §5.4), and returns how many there were. `origin`: the request that
+    /// brought them was not accepted after all.
+    pub async fn withdraw(&self, seqs: Vec<Seq>, origin: Option<Origin>) -> Result<usize, Fault> {
         self.write(move |turn| {
+            if let Some(origin) = origin {
+                turn.conn.prepare_cached("DELETE FROM accepted WHERE origin = ?1")?.execute([&origin[..]])?;
+            }
             let mut conversations = Vec::new();
             for seq in seqs {
                 let conversation = turn
@@ -318,6 +348,18 @@ impl Store {
         .await
     }
 
+    /// A device took what this request brought: it was answered 200, and so are its repetitions (spec §5.7). Written like
+    /// positions; lost in a crash, they hear 202.
+    pub fn taken(&self, origin: Origin) {
+        let mut positions = self.0.shared.positions();
+        let wake = !positions.waits();
+        positions.taken.insert(origin);
+        drop(positions);
+        if wake {
+            self.0.writer.wake();
+        }
+    }
+
     /// How far devices have got. Not waited for: the newest of it may be lost in a crash, and then some
     /// deliveries are repeated. A position only grows; a device not known yet is made. Touches `seen`.
     pub fn positions(&self, moved: Vec<(AccountId, DeviceKey, Seq)>) {
@@ -325,7 +367,7 @@ impl Store {
             return;
         }
         let mut positions = self.0.shared.positions.lock().unwrap_or_else(PoisonError::into_inner);
-        let wake = positions.pending.is_empty();
+        let wake = !positions.waits();
         for (id, key, seq) in moved {
             Positions::put(&mut positions.pending, id, key, seq);
         }

@@ -326,9 +326,12 @@ impl<'c> Turn<'c> {
 
     pub(super) fn answered(&self, accepted: Option<&Accepted>) -> rusqlite::Result<Option<Answer>> {
         let Some(accepted) = accepted else { return Ok(None) };
+        let taken = self.shared.positions().is_taken(&accepted.origin);
         self.conn
             .prepare_cached("SELECT status FROM accepted WHERE origin = ?1")?
-            .query_row([&accepted.origin[..]], |row| Ok(Answer { status: row.get(0)? }))
+            .query_row([&accepted.origin[..]], |row| {
+                if taken { Ok(super::TAKEN) } else { Ok(Answer { status: row.get(0)? }) }
+            })
             .optional()
     }
 

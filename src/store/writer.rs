@@ -3,6 +3,7 @@
 //! Prevents that an answer leaves before fsync, and that one request's misfortune takes its neighbours along.
 //! Never waits to make a batch bigger, never decides.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -16,7 +17,7 @@ use super::sqlite::{Failure, checkpoint, fault, open_checkpointer, open_writer, 
 use super::turn::Turn;
 use super::{Moved, Shared};
 use crate::refusal::Fault;
-use crate::types::{Commit, Committed};
+use crate::types::{Commit, Committed, Origin};
 
 /// Jobs in one transaction.
 const BATCH: usize = 2048;
@@ -197,7 +198,7 @@ impl Thread {
     /// The next job, or the time-out at which there is something to do without one.
     fn next(&self) -> Result<Job, RecvTimeoutError> {
         let positions = self.shared.positions.lock().unwrap_or_else(PoisonError::into_inner);
-        let pending = !positions.pending.is_empty();
+        let pending = positions.waits();
         drop(positions);
         if !self.shared.healthy.load(Ordering::Relaxed) {
             self.jobs.recv_timeout(PROBE)
@@ -224,7 +225,7 @@ impl Thread {
                 if !shared.healthy.swap(true, Ordering::Relaxed) {
                     tracing::info!("the store takes writes again");
                 }
-                shared.positions.lock().unwrap_or_else(PoisonError::into_inner).flushing = Arc::default();
+                shared.positions().written();
                 let bytes = done.bytes;
                 done.publish();
                 for deed in waiting {
@@ -252,7 +253,7 @@ impl Thread {
                 {
                     tracing::error!(error = %second, "rollback failed");
                 }
-                shared.positions.lock().unwrap_or_else(PoisonError::into_inner).restore();
+                shared.positions().restore();
                 if wants_reopen(&error) {
                     // What the file holds now is not known: nothing remembered of it is to be trusted.
                     shared.rooms.clear();
@@ -321,12 +322,13 @@ impl Thread {
             let due = flush
                 || turn.flush_positions
                 || flushed.elapsed() >= BUSY_FLUSH
-                || positions.pending.len() <= FEW;
+                || positions.pending.len().max(positions.taken.len()) <= FEW;
             due.then(|| positions.flush())
         };
-        if let Some(moved) = due {
+        if let Some((moved, taken)) = due {
             *flushed = Instant::now();
             turn.write_positions(&moved)?;
+            turn.write_taken(&taken)?;
         }
         if !shared.healthy.load(Ordering::Relaxed) {
             // Something must be written, or a full disk would look well.
@@ -420,6 +422,14 @@ impl Checkpoints {
 }
 
 impl Turn<'_> {
+    fn write_taken(&self, taken: &HashSet<Origin>) -> rusqlite::Result<()> {
+        let mut put = self.conn.prepare_cached("UPDATE accepted SET status = ?2 WHERE origin = ?1")?;
+        for origin in taken {
+            put.execute(rusqlite::params![&origin[..], super::TAKEN.status])?;
+        }
+        Ok(())
+    }
+
     fn write_positions(&self, moved: &Moved) -> rusqlite::Result<()> {
         let mut put = self.conn.prepare_cached(
             "INSERT INTO device (account, instance, position, seen)

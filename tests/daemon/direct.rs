@@ -1,6 +1,6 @@
 //! Messages from person to person: who is told what, and when (spec §5.4, §5.5).
 
-use crate::kit::{Act, Daemon, Setup};
+use crate::kit::{Act, Daemon, Phone, Req, Setup, token};
 
 #[test]
 fn what_every_device_refuses_for_good_is_refused_and_withdrawn() {
@@ -51,6 +51,49 @@ fn a_full_mailbox_means_480_and_what_is_in_it_stays() {
     bob.hears("letter 6");
     let expected = ["letter 0", "letter 1", "letter 2", "letter 3", "letter 4", "letter 6"];
     assert_eq!(bob.texts(), expected);
+}
+
+/// The same request by another way: another branch, nothing else.
+fn repeat(phone: &Phone, request: &Req) -> u16 {
+    let copy = Req { branch: format!("z9hG4bK{}", token()), ..request.clone() };
+    phone.ask(copy).status()
+}
+
+#[test]
+fn a_repetition_is_answered_as_the_first_was_also_after_a_restart() {
+    let mut daemon = Setup::new().set("offline.max_messages", "1").start();
+    let (alice, bob) = (daemon.udp("alice"), daemon.udp("bob"));
+    let taken = alice.message("bob", "taken");
+    assert_eq!(alice.ask(taken.clone()).status(), 200);
+    assert_eq!(repeat(&alice, &taken), 200);
+    bob.unregister();
+    let kept = alice.message("bob", "kept");
+    assert_eq!(alice.ask(kept.clone()).status(), 202);
+    assert_eq!(alice.say("bob", "one too many").status(), 480);
+    // It is in the mailbox that is full.
+    assert_eq!(repeat(&alice, &kept), 202);
+    daemon.terminate();
+    daemon.restart();
+    assert_eq!((repeat(&alice, &taken), repeat(&alice, &kept)), (200, 202));
+    bob.back();
+    bob.hears("kept");
+    alice.expect(200, "bob", "the end");
+    bob.hears("the end");
+    assert_eq!(bob.texts(), ["taken", "kept", "the end"]);
+}
+
+#[test]
+fn what_was_refused_and_withdrawn_is_not_called_accepted_when_it_is_repeated() {
+    let daemon = Daemon::open();
+    let (alice, bob) = (daemon.udp("alice"), daemon.udp("bob"));
+    bob.responds(|_| Act::Answer(603));
+    let unwanted = alice.message("bob", "unwanted");
+    assert_eq!(alice.ask(unwanted.clone()).status(), 603);
+    assert_eq!(repeat(&alice, &unwanted), 603);
+    bob.responds(|_| Act::Answer(200));
+    // A third attempt is one: what is answered with 2xx is heard.
+    assert_eq!(repeat(&alice, &unwanted), 200);
+    bob.hears("unwanted");
 }
 
 #[test]

@@ -5,6 +5,10 @@ use std::time::Duration;
 use crate::chat::room;
 use crate::kit::{Act, Daemon, Over, PATIENCE, sip};
 
+fn now() -> i64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64
+}
+
 #[test]
 fn a_message_makes_no_dialog_and_no_route() {
     let daemon = Daemon::open();
@@ -37,7 +41,7 @@ fn a_late_copy_has_the_date_of_the_post_and_a_date_of_the_sender_changes_nothing
     dated("from the future", "Wed, 01 Jan 2099 00:00:00 GMT");
     dated("from nowhere", "yesterday");
     alice.expect(202, "team", "from now");
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64;
+    let now = now();
     bob.register();
     let last = bob.hears_that("the last", |m| m.text().ends_with("[alice]: from now"));
     for copy in bob.taken().iter().filter(|got| got.msg.text().contains("from ")) {
@@ -48,6 +52,44 @@ fn a_late_copy_has_the_date_of_the_post_and_a_date_of_the_sender_changes_nothing
     let order: Vec<String> =
         bob.texts().iter().filter_map(|text| Some(text.split_once("from ")?.1.to_string())).collect();
     assert_eq!(order, ["the future", "nowhere", "now"]);
+}
+
+#[test]
+fn a_letter_keeps_its_date_unless_it_is_none() {
+    let daemon = Daemon::open();
+    let (alice, bob) = (daemon.udp("alice"), daemon.udp("bob"));
+    let heard = |text: &str, date: &str| {
+        assert_eq!(alice.ask(alice.message("bob", text).header(&format!("Date: {date}"))).status(), 200);
+        let copy = bob.hears(text);
+        assert_eq!(copy.headers.iter().filter(|(name, _)| name == "Date").count(), 1, "{copy:?}");
+        copy.header("Date").to_string()
+    };
+    let written = "Sat, 13 Nov 2010 23:29:00 GMT";
+    assert_eq!(heard("from a slow hand", written), written);
+    for (text, date) in [("from the future", "Wed, 01 Jan 2099 00:00:00 GMT"), ("from nowhere", "yesterday")]
+    {
+        let shown = sip::date(&heard(text, date)).expect("a SIP date");
+        assert!((now() - 60..=now() + 1).contains(&shown), "{text}: {shown}");
+    }
+}
+
+#[test]
+fn what_expires_at_once_is_for_who_is_there_and_waits_for_nobody() {
+    let daemon = Daemon::open();
+    let (alice, bob) = (daemon.udp("alice"), daemon.udp("bob"));
+    room("team", &alice, &[&bob]);
+    let now_or_never =
+        |to: &str, text: &str| alice.ask(alice.message(to, text).header("Expires: 0")).status();
+    assert_eq!(now_or_never("bob", "now"), 200);
+    assert_eq!(now_or_never("team", "now to all"), 202);
+    bob.hears("now");
+    bob.hears("[alice]: now to all");
+    bob.unregister();
+    assert_eq!(now_or_never("bob", "never"), 480);
+    bob.register();
+    alice.expect(200, "bob", "later");
+    bob.hears("later");
+    bob.never_heard("never");
 }
 
 #[test]

@@ -24,33 +24,34 @@ impl Verdict {
     }
 }
 
-/// Methods that exist, whoever serves them, and what they get where they are not served (RFC 3261 §21.4.6).
-/// A NOTIFY outside of any subscription is answered 481 (RFC 6665 §4.1.3). Anything not listed gets 501.
-const KNOWN: [(&str, u16); 12] = [
-    ("INVITE", 405),
-    ("BYE", 405),
-    ("INFO", 405),
-    ("PRACK", 405),
-    ("UPDATE", 405),
-    ("REFER", 405),
-    ("SUBSCRIBE", 405),
-    ("PUBLISH", 405),
-    ("NOTIFY", 481),
-    ("OPTIONS", 405),
-    ("REGISTER", 405),
-    ("MESSAGE", 405),
+/// Methods that exist, whoever serves them: 405 where they are not served (RFC 3261 §21.4.6).
+/// Anything not listed gets 501.
+const KNOWN: [&str; 11] = [
+    "INVITE",
+    "BYE",
+    "INFO",
+    "PRACK",
+    "UPDATE",
+    "REFER",
+    "SUBSCRIBE",
+    "PUBLISH",
+    "OPTIONS",
+    "REGISTER",
+    "MESSAGE",
 ];
+
+/// Not served, so not in Allow; but who sends it is asked who he is first (spec §3), and that is the caller's business.
+const ASKED: &str = "NOTIFY";
 
 /// Schemes of a Request-URI that we read (RFC 3428 §5, RFC 3859 §3).
 const SCHEMES: [&str; 4] = ["sip", "sips", "im", "pres"];
 
 /// `None`: the request is for the caller. ACK and CANCEL never get here.
 pub(super) fn screen(message: &Message<'_>, method: &str, config: &Config) -> Option<Verdict> {
-    if !config.allow.contains(&method) {
-        let status = KNOWN.iter().find(|(known, _)| *known == method).map_or(501, |(_, status)| *status);
-        return Some(match status {
-            405 => Verdict::with(405, "Allow", config.allow.join(", ")),
-            other => Verdict::bare(other),
+    if method != ASKED && !config.allow.contains(&method) {
+        return Some(match KNOWN.contains(&method) {
+            true => Verdict::with(405, "Allow", config.allow.join(", ")),
+            false => Verdict::bare(501),
         });
     }
     let scheme = message.uri_text().and_then(|uri| uri.split_once(':')).map(|(scheme, _)| scheme);

@@ -218,7 +218,7 @@ async fn what_is_withdrawn_is_gone_and_its_seq_with_it() {
     let (dir, store) = fresh();
     let entries = vec![direct("bob", "alice", "stays"), direct("bob", "alice", "goes")];
     let seqs = done(&store, Commit { entries, ..Commit::default() }).await;
-    assert_eq!(store.withdraw(vec![seqs[1], Seq(99)]).await.unwrap(), 1);
+    assert_eq!(store.withdraw(vec![seqs[1], Seq(99)], None).await.unwrap(), 1);
     assert_eq!(heard(&store, "bob"), ["stays"]);
     drop(store);
     let store = Store::open(options(dir.path())).unwrap();

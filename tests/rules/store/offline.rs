@@ -91,7 +91,7 @@ async fn who_asked_to_hear_of_a_failure_is_known_until_somebody_tells() {
     let end = NOW + 3 * DAY;
     assert_eq!(store.receipts().unwrap(), [(seqs[0], bob, end), (seqs[2], bob, end)]);
     // Withdrawn, the sender knows it already.
-    store.withdraw(vec![seqs[2]]).await.unwrap();
+    store.withdraw(vec![seqs[2]], None).await.unwrap();
     drop(store);
     let store = Store::open(options(dir.path())).unwrap();
     assert_eq!(store.expired_receipts(end - 1, 10).unwrap(), []);
