@@ -322,7 +322,9 @@ impl Import {
             told(of - rows.len() as u64, of);
             self.some_letters(rows.by_ref().take(CHUNK).collect(), dry, report).await?;
         }
-        told(of, of);
+        if of > 0 {
+            told(of, of);
+        }
         Ok(())
     }
 
