@@ -239,6 +239,8 @@ fn completion_and_manual_tell_what_the_command_line_takes() {
     for shell in ["bash", "zsh", "fish"] {
         let (out, err, code) = said(&imcctl(dir.path(), &["completion", shell]).output().unwrap());
         assert!(out.contains("destroy") && out.contains("broadcast") && out.contains("owner"), "{shell}");
+        // What stands at its place, too.
+        assert!(out.contains("owner admin member"), "{shell}");
         assert!(!out.contains("imc_list_rooms") && !out.contains("room.create"), "{shell}");
         assert_eq!((err.as_str(), code), ("", Some(0)), "{shell}");
     }

@@ -5,7 +5,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use clap::{ArgAction, CommandFactory};
+use clap::{ArgAction, CommandFactory, ValueHint};
 use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
@@ -72,8 +72,39 @@ const IMCCTL: &[Section] = &[
 /// The script that completes imcctl's words.
 pub fn completion(shell: Shell) -> String {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut words::command(false), "imcctl", &mut script);
-    String::from_utf8_lossy(&script).into_owned()
+    let mut command = words::command(false);
+    clap_complete::generate(shell, &mut command, "imcctl", &mut script);
+    let script = String::from_utf8_lossy(&script).into_owned();
+    if shell == Shell::Fish { script + &fish_places(&command) } else { script }
+}
+
+/// What stands at its place and not behind an option, which fish would be told nothing of and offer files for.
+fn fish_places(command: &clap::Command) -> String {
+    let mut script = String::new();
+    for noun in command.get_subcommands().filter(|noun| noun.get_name() != "help") {
+        let of = format!("__fish_imcctl_using_subcommand {}", noun.get_name());
+        fish_place(&mut script, &of, noun);
+        for verb in noun.get_subcommands().filter(|verb| verb.get_name() != "help") {
+            fish_place(
+                &mut script,
+                &format!("{of}; and __fish_seen_subcommand_from {}", verb.get_name()),
+                verb,
+            );
+        }
+    }
+    script
+}
+
+fn fish_place(script: &mut String, when: &str, command: &clap::Command) {
+    let is_file = |hint| matches!(hint, ValueHint::FilePath | ValueHint::DirPath);
+    let places: Vec<_> = command.get_positionals().collect();
+    if places.is_empty() || places.iter().any(|place| is_file(place.get_value_hint())) {
+        return;
+    }
+    let values = places.iter().flat_map(|place| place.get_possible_values());
+    let values: Vec<String> = values.map(|value| value.get_name().to_owned()).collect();
+    let values = if values.is_empty() { String::new() } else { format!(" -a \"{}\"", values.join(" ")) };
+    script.push_str(&format!("complete -c imcctl -n \"{when}\" -f{values}\n"));
 }
 
 /// Writes `imcd.8`, `imcctl.1` and `imcd.toml.5`.
