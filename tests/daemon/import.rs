@@ -341,6 +341,53 @@ fn accounts_log_in_with_the_passwords_they_had() {
     assert!(!log.contains("it's") && !log.contains(&ha1("alice:example.org:secret")), "secrets in the log");
 }
 
+#[test]
+fn a_dry_run_says_what_the_real_one_does_of_rows_that_stand_there_twice() {
+    let daemon = Setup::new().digest().set("auth.algorithms", r#"["SHA-256"]"#).start();
+    let files = tempfile::tempdir().unwrap();
+    let path = files.path().join("twice.sql");
+    let sha256 = {
+        use sha2::Digest;
+        let hash = sha2::Sha256::digest(b"alice:example.org:secret");
+        hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    let soon = seconds() + 86400;
+    std::fs::write(
+        &path,
+        format!(
+            "INSERT INTO subscriber (username,domain,password,ha1) VALUES ('alice','example.org','','{sha256}'),\
+                ('bob','example.org','',''),('alice','example.org','other',''),('bob','localhost','secret',''),\
+                ('bob','example.org','secret','');
+             INSERT INTO silo (id,src_addr,username,domain,exp_time,ctype,body) VALUES \
+                (1,'sip:alice@example.org','bob','example.org',{soon},'text/plain','hi'),\
+                (1,'sip:alice@example.org','bob','example.org',{soon},'text/plain','hi'),\
+                (2,'sip:alice@example.org','bob','example.org',{soon},'text/plain','hi');"
+        ),
+    )
+    .unwrap();
+    let url = format!("dump:{}", path.display());
+    for (noun, told) in [
+        (
+            "subscriber",
+            [
+                "subscriber read 5",
+                "subscriber made 3",
+                "subscriber changed 1 without a password: bob@example.org",
+                "subscriber already there 2: alice@example.org, bob@example.org",
+            ]
+            .as_slice(),
+        ),
+        ("silo", &["silo read 3", "silo made 2", "silo already there 1"]),
+    ] {
+        let dry = report(&daemon, &["import", noun, &url, "--dry-run"]);
+        let dry: Vec<_> = dry.iter().map(|line| line.replace("would be made", "made")).collect();
+        assert_eq!(dry, told);
+        assert_eq!(report(&daemon, &["import", noun, &url]), told);
+    }
+    // Kamailio's ha1 may be SHA-256.
+    daemon.phone("alice").password("secret").registered().expect(202, "team", "#join");
+}
+
 /// MD5 in hex.
 fn ha1(text: &str) -> String {
     use md5::Digest;
