@@ -34,7 +34,8 @@ bench:
 deny:
 	$(CARGO) deny check
 
-# The phones and tools that the tests talk to (sipp, baresip, linphonec, strace, xmllint, kamailio, opensips-cli).
+# The phones and tools that the tests talk to (sipp, baresip, linphonec, strace, xmllint, kamailio, opensips-cli,
+# MariaDB, PostgreSQL).
 peers:
 	tools/test-peers.sh
 
@@ -42,7 +43,7 @@ peers:
 deb: $(CARGO_DEB)
 	$(CARGO) build --locked --profile $(DEB_PROFILE) --bins
 	tools/package-files.sh $(DEB_BINARIES) $(DEB_BINARIES)/package
-	$(CARGO_DEB) --locked --no-build --profile $(DEB_PROFILE) --output $(TARGET)/debian/
+	$(CARGO_DEB) --locked --no-build --strip --profile $(DEB_PROFILE) --output $(TARGET)/debian/
 
 $(CARGO_DEB):
 	$(CARGO) install cargo-deb --locked --version $(CARGO_DEB_VERSION) --root $(TARGET)/tools
