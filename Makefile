@@ -48,8 +48,8 @@ deb: $(CARGO_DEB)
 $(CARGO_DEB):
 	$(CARGO) install cargo-deb --locked --version $(CARGO_DEB_VERSION) --root $(TARGET)/tools
 
-# Installs, upgrades, removes and purges the package in a throw-away Debian, checks it with lintian, and follows
-# docs/first-steps.md with two phones in network namespaces. Needs root, and minutes at its first run; what is
+# Installs, upgrades, removes and purges the package in a throw-away Debian, checks it with lintian, runs its unit under a
+# real systemd, and follows docs/first-steps.md with two phones in network namespaces. Needs root, and minutes at its first run; what is
 # not possible on this machine it skips, and says why.
 test-package:
 	$(MAKE) deb DEB_PROFILE=proof

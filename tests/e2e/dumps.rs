@@ -1,7 +1,5 @@
 //! Dumps of a real MariaDB and a real PostgreSQL, with rows that hurt: what goes in there comes out here, row by row.
 
-use std::fmt::Write;
-
 use md5::Digest;
 
 use crate::kit::{Daemon, Database, databases_installed};
@@ -71,41 +69,26 @@ const HEADERS: &str = "X-Colour: it's \\ \"red\"\r\nSubject: t\u{e9}\r\n";
 
 /// INSERTs of all rows; `text` and `blob` spell bytes as literals.
 fn rows(text: fn(&[u8]) -> String, blob: fn(&[u8]) -> String) -> String {
-    let text_of = |value: &str| text(value.as_bytes());
-    let (mut sql, domain) = (String::new(), text_of("127.0.0.1"));
+    let text = |value: &str| text(value.as_bytes());
+    let (mut sql, domain) = (String::new(), text("127.0.0.1"));
+    let mut insert = |table: &str, columns: &str, values: &[String]| {
+        sql +=
+            &format!("INSERT INTO {table} (domain, {columns}) VALUES ({domain}, {});\n", values.join(", "));
+    };
     for (name, flag) in ROOMS {
-        writeln!(
-            sql,
-            "INSERT INTO imc_rooms (name, domain, flag) VALUES ({}, {domain}, {flag});",
-            text_of(name)
-        )
-        .unwrap();
+        insert("imc_rooms", "name, flag", &[text(name), flag.to_string()]);
     }
     for (who, room, flag) in MEMBERS {
-        let (who, room) = (text_of(who), text_of(&format!("sip:{room}@127.0.0.1")));
-        writeln!(
-            sql,
-            "INSERT INTO imc_members (username, domain, room, flag) VALUES ({who}, {domain}, {room}, {flag});"
-        )
-        .unwrap();
+        let room = text(&format!("sip:{room}@127.0.0.1"));
+        insert("imc_members", "username, room, flag", &[text(who), room, flag.to_string()]);
     }
     for (n, password) in PASSWORDS.iter().enumerate() {
-        let (who, password) = (text_of(&format!("user{n}")), text_of(password));
-        writeln!(
-            sql,
-            "INSERT INTO subscriber (username, domain, password) VALUES ({who}, {domain}, {password});"
-        )
-        .unwrap();
+        insert("subscriber", "username, password", &[text(&format!("user{n}")), text(password)]);
     }
     for body in bodies() {
-        let (body, from, headers) = (blob(&body), text_of("sip:o'brien@127.0.0.1"), text_of(HEADERS));
-        writeln!(
-            sql,
-            "INSERT INTO silo (src_addr, username, domain, body, extra_hdrs, more) \
-             VALUES ({from}, {}, {domain}, {body}, {headers}, {body});",
-            text_of("bob")
-        )
-        .unwrap();
+        let (from, to) = (text("sip:o'brien@127.0.0.1"), text("bob"));
+        let values = [from, to, text(HEADERS), blob(&body), blob(&body)];
+        insert("silo", "src_addr, username, extra_hdrs, body, more", &values);
     }
     sql
 }
