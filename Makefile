@@ -34,7 +34,8 @@ bench:
 deny:
 	$(CARGO) deny check
 
-# The phones and tools that the tests talk to (sipp, baresip, linphonec, strace, xmllint, kamailio, opensips-cli).
+# The phones and tools that the tests talk to (sipp, baresip, linphonec, strace, xmllint, kamailio, opensips-cli,
+# MariaDB, PostgreSQL).
 peers:
 	tools/test-peers.sh
 
@@ -42,13 +43,13 @@ peers:
 deb: $(CARGO_DEB)
 	$(CARGO) build --locked --profile $(DEB_PROFILE) --bins
 	tools/package-files.sh $(DEB_BINARIES) $(DEB_BINARIES)/package
-	$(CARGO_DEB) --locked --no-build --profile $(DEB_PROFILE) --output $(TARGET)/debian/
+	$(CARGO_DEB) --locked --no-build --strip --profile $(DEB_PROFILE) --output $(TARGET)/debian/
 
 $(CARGO_DEB):
 	$(CARGO) install cargo-deb --locked --version $(CARGO_DEB_VERSION) --root $(TARGET)/tools
 
-# Installs, upgrades, removes and purges the package in a throw-away Debian, checks it with lintian, and follows
-# docs/first-steps.md with two phones in network namespaces. Needs root, and minutes at its first run; what is
+# Installs, upgrades, removes and purges the package in a throw-away Debian, checks it with lintian, runs its unit under a
+# real systemd, and follows docs/first-steps.md with two phones in network namespaces. Needs root, and minutes at its first run; what is
 # not possible on this machine it skips, and says why.
 test-package:
 	$(MAKE) deb DEB_PROFILE=proof

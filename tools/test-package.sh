@@ -1,11 +1,11 @@
 #!/bin/sh
-# Tests the Debian package in a throw-away Debian: install, upgrade with the data kept, remove, purge; lintian; and the
-# steps of docs/first-steps.md, with two phones in network namespaces.
+# Tests the Debian package in a throw-away Debian: lintian; its unit under a real systemd; install, upgrade with the data
+# kept, remove, purge; and the steps of docs/first-steps.md, with two phones in network namespaces.
 #
 #   tools/test-package.sh TARGET    TARGET: where cargo builds; the package is in TARGET/debian
 #
 # Needs root, mount namespaces and debootstrap, which it installs with lintian where apt allows. What is not possible on
-# this machine it skips, and says why. The throw-away Debian is fetched once, and kept as TARGET/debian-root.tar.
+# this machine it skips, and says why. The throw-away Debian is fetched once, and kept as TARGET/debian-systemd-root.tar.
 set -eu
 
 target=$1
@@ -36,12 +36,12 @@ if command -v systemd-analyze >/dev/null; then
         fail "systemd finds the unit exposed: systemd-analyze security --offline=true etc/imcd.service"
 fi
 
-tar=$target/debian-root.tar
+tar=$target/debian-systemd-root.tar
 if [ ! -e "$tar" ]; then
     command -v debootstrap >/dev/null || skip "there is no debootstrap here"
     say "fetching a Debian"
     fresh=$(mktemp -d)
-    if ! debootstrap --variant=minbase --include=adduser bookworm "$fresh" >"$target/debootstrap.log" 2>&1; then
+    if ! debootstrap --variant=minbase --include=adduser,dbus,systemd,systemd-sysv bookworm "$fresh" >"$target/debootstrap.log" 2>&1; then
         rm -rf "$fresh"
         skip "debootstrap failed, see $target/debootstrap.log"
     fi
@@ -52,12 +52,22 @@ fi
 
 work=$(mktemp -d)
 root=$work/root
+# A fresh one, with the package in it.
+unpack() {
+    rm -rf "$root"
+    mkdir "$root"
+    tar -C "$root" -xf "$tar"
+    # It was made in a directory that is root's alone; not all in it are.
+    chmod 755 "$root"
+    cp "$deb" "$root/imcd_new.deb"
+}
 # In namespaces of its own: what is mounted and started ends with the command.
 inside() { unshare --mount --pid --fork --kill-child --mount-proc="$root/proc" chroot "$root" "$@"; }
 trap 'rm -rf "$work"' EXIT
-mkdir "$root"
-tar -C "$root" -xf "$tar"
-cp "$deb" "$root/imcd_new.deb"
+unpack
+"$tools/test-systemd.sh" "$root" || fail "systemd"
+
+unpack
 install -m 755 "$tools/test-unit.sh" "$root/usr/local/bin/systemctl"
 
 # The same package of an earlier version, to upgrade from.

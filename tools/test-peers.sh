@@ -1,5 +1,6 @@
 #!/bin/sh
-# Makes sure that the programs the tests talk to are there: real SIP phones, a SIP tester, strace, a schema validator.
+# Makes sure that the programs the tests talk to are there: real SIP phones, a SIP tester, databases, strace, a schema
+# validator. No server among them is left running but what the distribution starts itself.
 #
 #   tools/test-peers.sh           install what is missing, where that is allowed (root or passwordless sudo, and apt)
 #   tools/test-peers.sh --check   only say what is missing; exit 1 if anything is
@@ -17,6 +18,10 @@ missing_packages() {
         command -v "${peer%%:*}" >/dev/null 2>&1 || printf '%s ' "${peer##*:}"
     done
     ls /usr/lib/*/kamailio/modules/db_sqlite.so >/dev/null 2>&1 || printf 'kamailio-sqlite-modules '
+    # Servers are in nobody's search path.
+    [ -x /usr/sbin/mariadbd ] || printf 'mariadb-server-core '
+    [ -x /usr/bin/mariadb-dump ] || printf 'mariadb-client '
+    ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || printf 'postgresql '
 }
 
 # opensips-cli is on PyPI alone. Where it cannot be had from there, the test with it skips itself.
@@ -63,6 +68,14 @@ trap 'rm -f "$log"' EXIT
 apt() {
     $as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 "$@" >>"$log" 2>&1
 }
+
+# The tests make a database of their own; the package need not.
+case $missing in
+*postgresql*)
+    cluster=/etc/postgresql-common/createcluster.conf
+    [ -e "$cluster" ] || $as_root sh -c "mkdir -p ${cluster%/*} && echo create_main_cluster = false >$cluster"
+    ;;
+esac
 
 echo "test-peers: installing $missing" >&2
 # shellcheck disable=SC2086 # the list is meant to be split

@@ -8,6 +8,7 @@ mod bytes;
 mod dump;
 mod report;
 mod rows;
+mod shape;
 mod source;
 mod text;
 

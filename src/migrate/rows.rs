@@ -220,6 +220,8 @@ pub struct SubscriberRow {
     pub ha1b: Option<String>,
     /// H(user:realm:password) in SHA-256.
     pub ha1_sha256: Option<String>,
+    /// H(user@domain:realm:password) in SHA-256.
+    pub ha1b_sha256: Option<String>,
 }
 
 impl SubscriberRow {
@@ -249,7 +251,9 @@ impl SubscriberRow {
             password,
             ha1: hash("ha1", 32)?,
             ha1b: hash("ha1b", 32)?,
-            ha1_sha256: hash("ha1_sha256", 64)?,
+            // OpenSIPS has a column for it; Kamailio puts it into the same one when it is told to use SHA-256.
+            ha1_sha256: hash("ha1_sha256", 64)?.or(hash("ha1", 64)?),
+            ha1b_sha256: hash("ha1b", 64)?,
         })
     }
 }
@@ -257,7 +261,8 @@ impl SubscriberRow {
 /// Without its secrets.
 impl std::fmt::Debug for SubscriberRow {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let has = [&self.password, &self.ha1, &self.ha1b, &self.ha1_sha256].map(Option::is_some);
+        let hashes = [&self.ha1, &self.ha1b, &self.ha1_sha256, &self.ha1b_sha256];
+        let has = (self.password.is_some(), hashes.map(Option::is_some));
         write!(f, "SubscriberRow({}, realm {}, has {has:?})", self.who, self.realm)
     }
 }

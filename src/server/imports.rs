@@ -19,7 +19,7 @@ use crate::migrate::{
     SubscriberRow, Table, Unreadable, What, Why, read_dump, read_text,
 };
 use crate::refusal::Fault;
-use crate::service::import::Import;
+use crate::service::import::{Import, Rehearsal};
 use crate::store::read_sqlite;
 
 /// Rows that are handed over together.
@@ -146,6 +146,7 @@ async fn run(
     let (home, named) = (import.home().to_owned(), source.to_string());
     let reader = tokio::task::spawn_blocking(move || read(&source, what.tables(), &home, &sender));
     let mut report = Report::default();
+    let mut rehearsal = dry.then(Rehearsal::default);
     let (mut rooms, mut members, mut letters, mut bytes) = (Vec::new(), Vec::new(), Vec::new(), 0);
     while let Some(mut chunk) = chunks.recv().await {
         work.add(chunk.rows() as u64);
@@ -162,14 +163,15 @@ async fn run(
         if bytes > SORTED_BYTES {
             bytes = 0;
             // How many rows there are is not known yet: it goes on with what was read.
-            import.letters(std::mem::take(&mut letters), dry, &mut report, &|_, _| {}).await?;
+            let ready = std::mem::take(&mut letters);
+            import.letters(ready, rehearsal.as_mut(), &mut report, &|_, _| {}).await?;
         }
         if !chunk.subscribers.is_empty() {
-            import.subscribers(chunk.subscribers, realm.as_deref(), dry, &mut report).await?;
+            import.subscribers(chunk.subscribers, realm.as_deref(), rehearsal.as_mut(), &mut report).await?;
         }
     }
     let told = |done, of| work.at("taking messages over", done, of);
-    import.letters(letters, dry, &mut report, &told).await?;
+    import.letters(letters, rehearsal.as_mut(), &mut report, &told).await?;
     let ended = reader.await.map_err(|error| Fault::Internal(error.to_string()))?;
     let (seen, full) = ended.map_err(|error| Denied::Refused(format!("{named}: {error}")))?;
     if seen.is_empty() {

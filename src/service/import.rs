@@ -19,7 +19,7 @@ use crate::refusal::Fault;
 use crate::sip::digest::Ha1;
 use crate::store::{Credentials, Imported, Store};
 use crate::types::{
-    Aor, Commit, Committed, EntryKind, NewEntry, Place, RoomChange, RoomStep, UnixMs, member_flag,
+    Aor, Commit, Committed, EntryKind, NewEntry, Origin, Place, RoomChange, RoomStep, UnixMs, member_flag,
 };
 
 /// Rooms that are on their way to the disk at once: they share its waits.
@@ -303,6 +303,14 @@ fn settled<T>(ended: Result<Result<T, Fault>, tokio::task::JoinError>) -> Result
     ended.unwrap_or_else(|error| Err(Fault::Internal(error.to_string())))
 }
 
+/// What a dry run would have made so far: a row that stands there twice is told as it will be.
+#[derive(Default)]
+pub struct Rehearsal {
+    letters: HashSet<Origin>,
+    /// With whether they have credentials.
+    accounts: HashMap<Aor, bool>,
+}
+
 // ── messages that wait ───────────────────────────────────────────────────────────────────────────────────────
 
 impl Import {
@@ -311,7 +319,7 @@ impl Import {
     pub async fn letters(
         &self,
         mut rows: Vec<LetterRow>,
-        dry: bool,
+        mut dry: Option<&mut Rehearsal>,
         report: &mut Report,
         told: Told<'_>,
     ) -> Result<(), Fault> {
@@ -320,7 +328,8 @@ impl Import {
         let mut rows = rows.into_iter();
         while rows.len() > 0 {
             told(of - rows.len() as u64, of);
-            self.some_letters(rows.by_ref().take(CHUNK).collect(), dry, report).await?;
+            let some = rows.by_ref().take(CHUNK).collect();
+            self.some_letters(some, dry.as_deref_mut(), report).await?;
         }
         if of > 0 {
             told(of, of);
@@ -328,7 +337,12 @@ impl Import {
         Ok(())
     }
 
-    async fn some_letters(&self, rows: Vec<LetterRow>, dry: bool, report: &mut Report) -> Result<(), Fault> {
+    async fn some_letters(
+        &self,
+        rows: Vec<LetterRow>,
+        dry: Option<&mut Rehearsal>,
+        report: &mut Report,
+    ) -> Result<(), Fault> {
         let mut letters = Vec::with_capacity(rows.len());
         for row in rows {
             let example = format!("to {} from {}", row.recipient, row.author);
@@ -339,11 +353,12 @@ impl Import {
             }
         }
         let new = match dry {
-            true => {
+            Some(rehearsal) => {
                 let keys: Vec<_> = letters.iter().map(|(key, _)| *key).collect();
-                self.store.were_imported(&keys)?.into_iter().map(|was| !was).collect()
+                let were = self.store.were_imported(&keys)?;
+                keys.into_iter().zip(were).map(|(key, was)| rehearsal.letters.insert(key) && !was).collect()
             }
-            false => self.store.import_letters(letters).await?,
+            None => self.store.import_letters(letters).await?,
         };
         let made = new.iter().filter(|new| **new).count() as u64;
         report.count(Table::Silo, Outcome::Made, made);
@@ -412,7 +427,7 @@ impl Import {
         &self,
         rows: Vec<SubscriberRow>,
         realm: Option<&str>,
-        dry: bool,
+        dry: Option<&mut Rehearsal>,
         report: &mut Report,
     ) -> Result<(), Fault> {
         let mut accounts = Vec::with_capacity(rows.len());
@@ -426,8 +441,11 @@ impl Import {
             }
         }
         let new = match dry {
-            true => accounts.iter().map(|(who, with, _)| self.is_new(who, with)).collect::<Result<_, _>>()?,
-            false => {
+            Some(rehearsal) => {
+                let new = |(who, with, _): &_| self.is_new(rehearsal, who, with);
+                accounts.iter().map(new).collect::<Result<_, _>>()?
+            }
+            None => {
                 let put = accounts.iter().map(|(who, credentials, _)| (who.clone(), credentials.clone()));
                 self.store.add_accounts(put.collect()).await?
             }
@@ -446,9 +464,17 @@ impl Import {
         Ok(())
     }
 
-    fn is_new(&self, who: &Aor, with: &Option<Credentials>) -> Result<bool, Fault> {
-        let known = self.store.account(who)?.filter(|known| known.registered);
-        Ok(known.is_none_or(|known| known.credentials.is_none() && with.is_some()))
+    fn is_new(&self, dry: &mut Rehearsal, who: &Aor, with: &Option<Credentials>) -> Result<bool, Fault> {
+        let known = match dry.accounts.get(who) {
+            Some(has) => Some(*has),
+            None => {
+                let known = self.store.account(who)?.filter(|known| known.registered);
+                known.map(|known| known.credentials.is_some())
+            }
+        };
+        let has = known.unwrap_or_default();
+        dry.accounts.insert(who.clone(), has || with.is_some());
+        Ok(!has && (with.is_some() || known.is_none()))
     }
 
     /// An address that may be an account, or why not.
@@ -477,22 +503,20 @@ impl Import {
             Ha1::of(who.user(), who.host(), &served, password).to_hex().map(|hex| Some(Arc::from(hex)))
         });
         let some = |hex: &Option<String>| hex.as_deref().map(Arc::from);
-        let hashed = row.ha1.is_some() && realm == served;
-        let [md5, md5_domain, sha256, sha256_domain] = match of_password {
-            Some(all) if !hashed || all[0] == some(&row.ha1) => all,
-            _ if hashed => [some(&row.ha1), some(&row.ha1b), some(&row.ha1_sha256), None],
-            _ => {
-                let other = row.ha1.is_some();
-                let why = if other {
-                    "without a password: its hashes are of another realm"
-                } else {
-                    "without a password"
-                };
-                return (None, Some(why));
-            }
+        let stored = [&row.ha1, &row.ha1b, &row.ha1_sha256, &row.ha1b_sha256].map(some);
+        // Those of name and realm alone, which everybody's are: in MD5, in SHA-256.
+        let main = [0, 2];
+        let is_hashed = main.iter().any(|at| stored[*at].is_some());
+        let hashed = is_hashed && realm == served;
+        let same = |all: &[Option<Arc<str>>; 4]| {
+            main.iter().all(|at| stored[*at].is_none() || stored[*at] == all[*at])
         };
-        let differ = hashed && row.password.is_some() && sha256_domain.is_none();
-        let but = differ.then_some("by its hash: its password is another one");
+        let ([md5, md5_domain, sha256, sha256_domain], but) = match of_password {
+            Some(all) if !hashed || same(&all) => (all, None),
+            other if hashed => (stored, other.map(|_| "by its hash: its password is another one")),
+            _ if is_hashed => return (None, Some("without a password: its hashes are of another realm")),
+            _ => return (None, Some("without a password")),
+        };
         (Some(Credentials { realm: served.into(), md5, md5_domain, sha256, sha256_domain }), but)
     }
 }

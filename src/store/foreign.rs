@@ -27,8 +27,10 @@ pub fn read_sqlite(path: &Path, wanted: &[Table], sink: Sink<'_>) -> Result<Vec<
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags).map_err(unreadable)?;
     conn.busy_timeout(PATIENCE).map_err(unreadable)?;
-    // A view or an index over functions of its maker is no table of the modules.
-    conn.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;").map_err(unreadable)?;
+    // A view or an index over functions of its maker is no table of the modules. In one transaction: rooms and members
+    // are of one moment.
+    conn.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; BEGIN;")
+        .map_err(unreadable)?;
     let mut seen = Vec::new();
     for &table in wanted {
         let name: Option<String> = conn

@@ -1,11 +1,11 @@
 //! Moving from another server (spec §7, `import`): its files are read, what is in them is here, and once only.
 
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::kit::{Daemon, Setup};
+use crate::kit::{Daemon, PATIENCE, Setup, disk};
 
 fn done(daemon: &Daemon, args: &[&str]) -> Value {
     let output = daemon.imcctl(&[&["--json"], args].concat());
@@ -339,6 +339,114 @@ fn accounts_log_in_with_the_passwords_they_had() {
     }
     let log = daemon.log();
     assert!(!log.contains("it's") && !log.contains(&ha1("alice:example.org:secret")), "secrets in the log");
+}
+
+#[test]
+fn a_dry_run_says_what_the_real_one_does_of_rows_that_stand_there_twice() {
+    let daemon = Setup::new().digest().set("auth.algorithms", r#"["SHA-256"]"#).start();
+    let files = tempfile::tempdir().unwrap();
+    let path = files.path().join("twice.sql");
+    let sha256 = {
+        use sha2::Digest;
+        let hash = sha2::Sha256::digest(b"alice:example.org:secret");
+        hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    let soon = seconds() + 86400;
+    std::fs::write(
+        &path,
+        format!(
+            "INSERT INTO subscriber (username,domain,password,ha1) VALUES ('alice','example.org','','{sha256}'),\
+                ('bob','example.org','',''),('alice','example.org','other',''),('bob','localhost','secret',''),\
+                ('bob','example.org','secret','');
+             INSERT INTO silo (id,src_addr,username,domain,exp_time,ctype,body) VALUES \
+                (1,'sip:alice@example.org','bob','example.org',{soon},'text/plain','hi'),\
+                (1,'sip:alice@example.org','bob','example.org',{soon},'text/plain','hi'),\
+                (2,'sip:alice@example.org','bob','example.org',{soon},'text/plain','hi');"
+        ),
+    )
+    .unwrap();
+    let url = format!("dump:{}", path.display());
+    for (noun, told) in [
+        (
+            "subscriber",
+            [
+                "subscriber read 5",
+                "subscriber made 3",
+                "subscriber changed 1 without a password: bob@example.org",
+                "subscriber already there 2: alice@example.org, bob@example.org",
+            ]
+            .as_slice(),
+        ),
+        ("silo", &["silo read 3", "silo made 2", "silo already there 1"]),
+    ] {
+        let dry = report(&daemon, &["import", noun, &url, "--dry-run"]);
+        let dry: Vec<_> = dry.iter().map(|line| line.replace("would be made", "made")).collect();
+        assert_eq!(dry, told);
+        assert_eq!(report(&daemon, &["import", noun, &url]), told);
+    }
+    // Kamailio's ha1 may be SHA-256.
+    daemon.phone("alice").password("secret").registered().expect(202, "team", "#join");
+}
+
+/// A dump with this many messages that wait for bob, each of so many bytes.
+fn letters(dir: &Path, count: usize, bytes: usize) -> String {
+    let (soon, body) = (seconds() + 86400, "x".repeat(bytes));
+    let row =
+        |n| format!("({n},'sip:alice@example.org','bob','example.org',{soon},'text/plain','{n} {body}')");
+    let rows: Vec<_> = (1..=count).map(row).collect();
+    let path = dir.join("silo.sql");
+    let head = "INSERT INTO silo (id,src_addr,username,domain,exp_time,ctype,body) VALUES ";
+    std::fs::write(&path, format!("{head}{};\n", rows.join(","))).unwrap();
+    format!("dump:{}", path.display())
+}
+
+/// How many messages were made and were there already, and that each is in the log once.
+fn whole(daemon: &Daemon, url: &str, count: u64) -> (u64, u64) {
+    let told = done(daemon, &["import", "silo", url]);
+    let rows = |outcome: &str| {
+        let line = told.as_array().unwrap().iter().find(|line| line["outcome"] == outcome);
+        line.map_or(0, |line| line["rows"].as_u64().unwrap())
+    };
+    assert_eq!((rows("read"), rows("made") + rows("already there")), (count, count), "{told}");
+    let mut list = std::process::Command::new(env!("CARGO_BIN_EXE_imcctl"));
+    list.arg("--socket").arg(daemon.dir().join("imcd.sock")).args(["--json", "offline", "list", "bob"]);
+    let waiting: Value = serde_json::from_slice(&list.output().unwrap().stdout).unwrap();
+    assert_eq!(waiting.as_array().unwrap().len() as u64, count);
+    (rows("made"), rows("already there"))
+}
+
+#[test]
+fn an_import_that_a_kill_ends_is_made_again_and_is_whole() {
+    const LETTERS: usize = 5000;
+    let mut daemon = Daemon::open();
+    let files = tempfile::tempdir().unwrap();
+    let url = letters(files.path(), LETTERS, 100);
+    let running = daemon.imcctl_on(&["import", "silo", &url]);
+    let db = rusqlite::Connection::open(daemon.dir().join("imcd.db")).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while db.query_row("SELECT count(*) FROM imported", [], |row| row.get::<_, i64>(0)).unwrap_or(0) == 0 {
+        assert!(Instant::now() < deadline, "nothing of it was taken over");
+    }
+    drop(db);
+    daemon.kill_and_restart();
+    assert_ne!(running.end().0, Some(0), "it had ended before the kill");
+    let (made, there) = whole(&daemon, &url, LETTERS as u64);
+    assert!(made > 0 && there > 0, "{made} {there}");
+}
+
+#[test]
+fn an_import_that_a_full_disk_ends_is_made_again_and_is_whole() {
+    const LETTERS: usize = 1500;
+    let (setup, disk) = disk::bounded(Setup::new());
+    let daemon = setup.start();
+    let files = tempfile::tempdir().unwrap();
+    let url = letters(files.path(), LETTERS, 2000);
+    disk.fill(&daemon);
+    assert_eq!(daemon.imcctl(&["import", "silo", &url]).status.code(), Some(1));
+    daemon.must_be_alive();
+    disk.free(&daemon);
+    let (made, _) = whole(&daemon, &url, LETTERS as u64);
+    assert!(made > 0);
 }
 
 /// MD5 in hex.

@@ -5,6 +5,7 @@
 
 mod asterisk;
 mod digest;
+mod dumps;
 mod evening;
 mod examples;
 mod freeswitch;

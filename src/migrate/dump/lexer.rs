@@ -103,6 +103,8 @@ impl<R: BufRead> Lexer<R> {
             match word.to_ascii_lowercase().as_slice() {
                 b"e" => return self.bytes.next().and_then(|_| self.text(true)),
                 b"n" => return self.bytes.next().and_then(|_| self.text(self.backslash)),
+                // Bits, of which none of our columns is.
+                b"b" => return self.bytes.next().and_then(|_| self.text(false)),
                 b"x" => {
                     self.bytes.next()?;
                     let digits = self.text(false)?;

@@ -3,18 +3,27 @@
 //! Prevents that the tables beside ours have to be understood: everything else is stepped over. Never runs SQL.
 
 mod lexer;
+mod value;
 
 use std::io::{self, BufRead};
 
-use self::lexer::{Lexer, Token, unhex};
+use self::lexer::{Lexer, Token};
+use self::value::{bytea, copied, value};
+use super::bytes::Line;
+use super::shape::foreign_shape;
 use super::{CELL_MAX, COLUMNS_MAX, Columns, Found, Row, Sink, Table, Unreadable, Why};
 
 /// Bytes of one row of COPY.
 const COPY_ROW_MAX: usize = 4 * CELL_MAX;
 /// Bytes of the name of a column.
 const NAME_MAX: usize = 128;
-/// Tokens of one value: `_binary 'text'`, `'text'::character varying(64)`.
-const VALUE_TOKENS: usize = 16;
+/// Tokens of one value: `'text'::character varying(64)`, `replace(replace('text','\r',char(13)),'\n',char(10))`.
+const VALUE_TOKENS: usize = 32;
+
+/// Tables whose columns are remembered.
+const CREATED_MAX: usize = 64;
+/// What Windows begins files in UTF-8 with.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 const CUT_OFF: Why = "the file ends in the middle of it";
 const TOO_LONG: Why = "a value is too long";
@@ -25,8 +34,15 @@ const WRONG_COUNT: Why = "not as many values as columns";
 /// Reads the rows of `wanted` tables. Returns which of them the file speaks of.
 ///
 /// # Errors
-/// [`Unreadable::Io`]. Whatever the file holds, it is read to its end.
-pub fn read_dump(file: impl BufRead, wanted: &[Table], sink: Sink<'_>) -> Result<Vec<Table>, Unreadable> {
+/// [`Unreadable::Shape`] if it is known for something else than SQL. Whatever it holds, it is read to its end.
+pub fn read_dump(mut file: impl BufRead, wanted: &[Table], sink: Sink<'_>) -> Result<Vec<Table>, Unreadable> {
+    let first = file.fill_buf()?;
+    if let Some(what) = foreign_shape(first) {
+        return Err(Unreadable::Shape(what.into()));
+    }
+    if first.starts_with(BYTE_ORDER_MARK) {
+        file.consume(BYTE_ORDER_MARK.len());
+    }
     let mut dump = Dump {
         lexer: Lexer::new(file),
         wanted,
@@ -44,8 +60,7 @@ struct Dump<'s, R> {
     lexer: Lexer<R>,
     wanted: &'s [Table],
     seen: Vec<Table>,
-    /// Columns as CREATE TABLE has them.
-    created: Vec<(Table, Columns, Vec<bool>)>,
+    created: Vec<Created>,
     /// Rows of each table.
     counts: [u64; Table::ALL.len()],
     sink: Sink<'s>,
@@ -54,8 +69,19 @@ struct Dump<'s, R> {
 
 type Cells = Vec<Option<Vec<u8>>>;
 
-/// A name of a table, ours or not, and the token behind it.
-type Named = (Option<Table>, Token);
+/// A table of ours, with the schema or database that it was said to be in: more than one may have it.
+type Place = (Table, Option<Vec<u8>>);
+
+/// What CREATE TABLE says.
+struct Created {
+    place: Place,
+    columns: Columns,
+    /// Which of them are bytea.
+    blobs: Vec<bool>,
+}
+
+/// A name of a table, if it is one of ours, and the token behind it.
+type Named = (Option<Place>, Token);
 
 impl<R: BufRead> Dump<'_, R> {
     fn read(&mut self) -> io::Result<()> {
@@ -69,6 +95,7 @@ impl<R: BufRead> Dump<'_, R> {
                     b"COPY" => self.copy()?,
                     b"CREATE" => self.create()?,
                     b"SET" => self.set()?,
+                    b"DELIMITER" => self.routine()?,
                     b"PRAGMA" => {
                         self.lexer.backslash = false;
                         self.skip()?;
@@ -91,6 +118,22 @@ impl<R: BufRead> Dump<'_, R> {
         }
     }
 
+    /// `DELIMITER ;;`: what follows is the body of a routine or a trigger, with statements of its own, up to a line that
+    /// ends it in the same way.
+    fn routine(&mut self) -> io::Result<()> {
+        let ends = |line: &Line| line.text.trim_ascii() == b";";
+        if self.lexer.line(NAME_MAX)?.as_ref().is_none_or(ends) {
+            return Ok(());
+        }
+        while let Some(line) = self.lexer.line(NAME_MAX)? {
+            let word = line.text.split(|byte| *byte == b' ').next().unwrap_or_default();
+            if word.eq_ignore_ascii_case(b"DELIMITER") {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
     /// The same from a token that was read already.
     fn skip_from(&mut self, token: &Token) -> io::Result<()> {
         if matches!(token, Token::Mark(b';') | Token::End) { Ok(()) } else { self.skip() }
@@ -105,10 +148,12 @@ impl<R: BufRead> Dump<'_, R> {
 
     /// `public.imc_rooms`, `"imc_rooms"`, from its first token on.
     fn named(&mut self, first: Token) -> io::Result<Named> {
-        let mut name = first;
+        let (mut name, mut within) = (first, None);
         loop {
             let next = self.lexer.next()?;
             if next == Token::Mark(b'.') {
+                let (Token::Word(outer) | Token::Name(outer)) = name else { return Ok((None, next)) };
+                within = Some(outer);
                 name = self.lexer.next()?;
                 continue;
             }
@@ -119,7 +164,7 @@ impl<R: BufRead> Dump<'_, R> {
             if let Some(table) = table.filter(|table| !self.seen.contains(table)) {
                 self.seen.push(table);
             }
-            return Ok((table, next));
+            return Ok((table.map(|table| (table, within)), next));
         }
     }
 
@@ -156,8 +201,8 @@ impl<R: BufRead> Dump<'_, R> {
                 token = self.lexer.next()?;
             }
         }
-        let (table, token) = self.named(token)?;
-        let (Some(table), true) = (table, token == Token::Mark(b'(')) else { return self.skip_from(&token) };
+        let (place, token) = self.named(token)?;
+        let (Some(place), true) = (place, token == Token::Mark(b'(')) else { return self.skip_from(&token) };
         let (mut names, mut blobs): (Vec<Box<str>>, Vec<bool>) = (Vec::new(), Vec::new());
         let (mut depth, mut first, mut second) = (1, true, false);
         loop {
@@ -181,7 +226,7 @@ impl<R: BufRead> Dump<'_, R> {
                     continue;
                 }
                 _ if second => {
-                    if let (true, Some(blob)) = (is(&token, "bytea"), blobs.last_mut()) {
+                    if let (Some("bytea"), Some(blob)) = (spelled(&token).as_deref(), blobs.last_mut()) {
                         *blob = true;
                     }
                     second = false;
@@ -189,17 +234,28 @@ impl<R: BufRead> Dump<'_, R> {
                 _ => {}
             }
         }
-        self.created.retain(|(known, ..)| *known != table);
-        self.created.push((table, names.into(), blobs));
+        self.created.retain(|known| known.place != place);
+        if self.created.len() < CREATED_MAX {
+            self.created.push(Created { place, columns: names.into(), blobs });
+        }
         self.skip()
     }
 
-    /// Which of `columns` are bytea: what CREATE TABLE says; without it `None`.
-    fn blobs(&self, table: Table, columns: &Columns) -> Vec<Option<bool>> {
-        let created = self.created.iter().find(|(known, ..)| *known == table);
-        let blob = |name: &str| {
-            let (_, names, blobs) = created?;
-            names.iter().position(|known| **known == *name).map(|at| blobs[at])
+    /// The table of this place; of one that was not made, the last one of that name.
+    fn created(&self, place: &Place) -> Option<&Created> {
+        let exact = self.created.iter().find(|known| known.place == *place);
+        exact.or_else(|| self.created.iter().rev().find(|known| known.place.0 == place.0))
+    }
+
+    /// Which of `columns` are bytea: what CREATE TABLE says; without it those that both forks create so.
+    fn blobs(&self, place: &Place, columns: &Columns) -> Vec<bool> {
+        let created = self.created(place);
+        let blob = |name: &str| match created {
+            None => (place.0, name) == (Table::Silo, "body"),
+            Some(created) => {
+                let at = created.columns.iter().position(|known| **known == *name);
+                at.is_some_and(|at| created.blobs[at])
+            }
         };
         columns.iter().map(|name| blob(name)).collect()
     }
@@ -234,10 +290,10 @@ impl<R: BufRead> Dump<'_, R> {
             return self.skip_from(&token);
         }
         let first = self.lexer.next()?;
-        let (table, mut token) = self.named(first)?;
-        let Some(table) = table else { return self.skip_from(&token) };
-        let mut columns =
-            self.created.iter().find(|(known, ..)| *known == table).map(|(_, names, _)| names.clone());
+        let (place, mut token) = self.named(first)?;
+        let Some(place) = place else { return self.skip_from(&token) };
+        let table = place.0;
+        let mut columns = self.created(&place).map(|created| created.columns.clone());
         if token == Token::Mark(b'(') {
             let Some(listed) = self.column_list()? else {
                 self.tell(table, Err(NO_COLUMNS));
@@ -258,7 +314,7 @@ impl<R: BufRead> Dump<'_, R> {
                 Token::Mark(b',') => {}
                 Token::Mark(b'(') => {
                     let (cells, ended) = self.tuple()?;
-                    let row = cells.and_then(|cells| self.row(table, columns.as_ref(), cells));
+                    let row = cells.and_then(|cells| self.row(&place, columns.as_ref(), cells));
                     self.tell(table, row);
                     if ended || self.stopped {
                         return Ok(());
@@ -316,9 +372,9 @@ impl<R: BufRead> Dump<'_, R> {
             (self.lexer.postgres, self.lexer.backslash) = (true, false);
         }
         let first = self.lexer.next()?;
-        let (table, mut token) = self.named(first)?;
-        let mut columns =
-            self.created.iter().find(|(known, ..)| Some(*known) == table).map(|(_, names, _)| names.clone());
+        let (place, mut token) = self.named(first)?;
+        let created = place.as_ref().and_then(|place| self.created(place));
+        let mut columns = created.map(|created| created.columns.clone());
         if token == Token::Mark(b'(') {
             let Some(listed) = self.column_list()? else { return Ok(()) };
             columns = Some(listed);
@@ -335,7 +391,7 @@ impl<R: BufRead> Dump<'_, R> {
         self.lexer.line(0)?;
         while !self.stopped {
             let Some(line) = self.lexer.line(COPY_ROW_MAX)? else {
-                if let Some(table) = table {
+                if let Some((table, _)) = place {
                     self.tell(table, Err(CUT_OFF));
                 }
                 return Ok(());
@@ -343,24 +399,25 @@ impl<R: BufRead> Dump<'_, R> {
             if line.text == br"\." {
                 return Ok(());
             }
-            let Some(table) = table else { continue };
+            let Some(place) = &place else { continue };
             let cells = if line.cut { Err(TOO_LONG) } else { copied(&line.text) };
-            let row = cells.and_then(|cells| self.row(table, columns.as_ref(), cells));
-            self.tell(table, row);
+            let row = cells.and_then(|cells| self.row(place, columns.as_ref(), cells));
+            self.tell(place.0, row);
         }
         Ok(())
     }
 
-    fn row(&self, table: Table, columns: Option<&Columns>, mut cells: Cells) -> Result<Row, Why> {
-        let usual = columns.cloned().or_else(|| table.usual_columns(cells.len()));
+    fn row(&self, place: &Place, columns: Option<&Columns>, mut cells: Cells) -> Result<Row, Why> {
+        let usual = columns.cloned().or_else(|| place.0.usual_columns(cells.len()));
         let columns = usual.ok_or(NO_COLUMNS)?;
         if cells.len() != columns.len() {
             return Err(WRONG_COUNT);
         }
         if self.lexer.postgres {
-            for (cell, blob) in cells.iter_mut().zip(self.blobs(table, &columns)) {
-                let Some(bytes) = cell else { continue };
-                *bytes = bytea(std::mem::take(bytes), blob)?;
+            for (cell, blob) in cells.iter_mut().zip(self.blobs(place, &columns)) {
+                if let (true, Some(bytes)) = (blob, cell) {
+                    *bytes = bytea(bytes)?;
+                }
             }
         }
         Row::new(&columns, cells).ok_or(WRONG_COUNT)
@@ -394,124 +451,4 @@ fn column(first: &Token) -> Option<Box<str>> {
         "EXCLUDE",
     ];
     if OTHERS.iter().any(|word| is(first, word)) { None } else { spelled(first) }
-}
-
-/// A value, from all its tokens.
-fn value(mut tokens: Vec<Token>) -> Result<Option<Vec<u8>>, Why> {
-    if tokens.contains(&Token::TooLong) {
-        return Err(TOO_LONG);
-    }
-    // What it is cast to is no matter: 'x'::bytea.
-    if let Some(cast) = tokens.windows(2).position(|pair| pair == [Token::Mark(b':'), Token::Mark(b':')]) {
-        tokens.truncate(cast);
-    }
-    // The character set of what follows: _binary 'x'.
-    if matches!(tokens.as_slice(), [Token::Word(word), Token::Text(_) | Token::Word(_)] if word.starts_with(b"_"))
-    {
-        tokens.remove(0);
-    }
-    let number = |word: &[u8]| word.first().is_some_and(u8::is_ascii_digit);
-    match tokens.as_mut_slice() {
-        [Token::Text(text) | Token::Name(text)] => Ok(Some(std::mem::take(text))),
-        [Token::Word(word)] if word.eq_ignore_ascii_case(b"NULL") => Ok(None),
-        [Token::Word(word)] if word.eq_ignore_ascii_case(b"TRUE") => Ok(Some(b"1".to_vec())),
-        [Token::Word(word)] if word.eq_ignore_ascii_case(b"FALSE") => Ok(Some(b"0".to_vec())),
-        [Token::Word(word)] if word.starts_with(b"0x") => unhex(&word[2..]).map(Some).ok_or(NOT_A_VALUE),
-        [Token::Word(word)] if number(word) => Ok(Some(std::mem::take(word))),
-        [Token::Mark(b'-'), Token::Word(word)] if number(word) => {
-            word.insert(0, b'-');
-            Ok(Some(std::mem::take(word)))
-        }
-        [Token::Word(whole), Token::Mark(b'.'), Token::Word(part)] if number(whole) && number(part) => {
-            whole.push(b'.');
-            whole.append(part);
-            Ok(Some(std::mem::take(whole)))
-        }
-        _ => Err(NOT_A_VALUE),
-    }
-}
-
-/// The values of a line of COPY in its text form.
-fn copied(line: &[u8]) -> Result<Cells, Why> {
-    let mut cells = Vec::new();
-    for field in line.split(|byte| *byte == b'\t') {
-        if cells.len() == COLUMNS_MAX {
-            return Err(WRONG_COUNT);
-        }
-        cells.push(if field == br"\N" { None } else { Some(unescaped(field)) });
-        if cells.last().and_then(Option::as_ref).is_some_and(|cell| cell.len() > CELL_MAX) {
-            return Err(TOO_LONG);
-        }
-    }
-    Ok(cells)
-}
-
-fn unescaped(field: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        let Some((&escaped, after)) = after.split_first().filter(|_| byte == b'\\') else {
-            out.push(byte);
-            continue;
-        };
-        rest = after;
-        out.push(match escaped {
-            b'b' => 8,
-            b'f' => 12,
-            b'n' => b'\n',
-            b'r' => b'\r',
-            b't' => b'\t',
-            b'v' => 11,
-            b'0'..=b'7' => {
-                let (value, after) = octal(escaped, after);
-                rest = after;
-                value
-            }
-            itself => itself,
-        });
-    }
-    out
-}
-
-/// Up to three octal digits, the first of which was read.
-fn octal(first: u8, mut rest: &[u8]) -> (u8, &[u8]) {
-    let mut value = u32::from(first - b'0');
-    for _ in 0..2 {
-        let Some((digit @ b'0'..=b'7', after)) = rest.split_first() else { break };
-        value = value * 8 + u32::from(digit - b'0');
-        rest = after;
-    }
-    (value as u8, rest)
-}
-
-/// A value of PostgreSQL, if it is a blob: `\x6869`, or the older form in which every odd byte is `\ooo`. `blob`:
-/// whether CREATE TABLE says so; `None`: it says nothing.
-fn bytea(text: Vec<u8>, blob: Option<bool>) -> Result<Vec<u8>, Why> {
-    let digits = text.strip_prefix(br"\x");
-    match (blob, digits) {
-        (Some(true), Some(digits)) => unhex(digits).ok_or(NOT_A_VALUE),
-        (Some(true), None) => {
-            let mut out = Vec::with_capacity(text.len());
-            let mut rest = text.as_slice();
-            while let Some((&byte, after)) = rest.split_first() {
-                rest = after;
-                match after.split_first().filter(|_| byte == b'\\') {
-                    Some((&digit @ b'0'..=b'7', after)) => {
-                        let (value, after) = octal(digit, after);
-                        out.push(value);
-                        rest = after;
-                    }
-                    Some((_, after)) => {
-                        out.push(b'\\');
-                        rest = after;
-                    }
-                    None => out.push(byte),
-                }
-            }
-            Ok(out)
-        }
-        (None, Some(digits)) if digits.len() > 1 => Ok(unhex(digits).unwrap_or_else(|| text.clone())),
-        _ => Ok(text),
-    }
 }

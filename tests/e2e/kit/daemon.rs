@@ -113,6 +113,14 @@ impl Daemon {
         stats.lines().find_map(value).unwrap_or_else(|| panic!("no {statistic} in:\n{stats}"))
     }
 
+    /// The first column of what its database answers.
+    pub fn rows(&self, sql: &str) -> Vec<String> {
+        let file = rusqlite::Connection::open(self.dir.path().join("imcd.db")).expect("its database");
+        let mut select = file.prepare(sql).expect("its tables");
+        let rows = select.query_map([], |row| row.get(0)).expect("rows");
+        rows.map(|row| row.expect("a text")).collect()
+    }
+
     pub fn add_account(&self, name: &str, password: &str) {
         self.imcctl(&["account", "add", &format!("{name}@127.0.0.1"), "--password", password]);
     }

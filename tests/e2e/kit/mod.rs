@@ -6,6 +6,7 @@
 mod asterisk;
 mod baresip;
 mod daemon;
+mod database;
 mod freeswitch;
 mod imc;
 mod kamailio;
@@ -17,6 +18,7 @@ mod sipp;
 pub use asterisk::Asterisk;
 pub use baresip::Baresip;
 pub use daemon::Daemon;
+pub use database::{Database, databases_installed};
 pub use freeswitch::FreeSwitch;
 pub use imc::{Holds, Imc};
 pub use kamailio::Kamailio;
