@@ -6,8 +6,9 @@
 
 use std::net::IpAddr;
 
-use hyper::header::{AUTHORIZATION, HOST, HeaderMap, ORIGIN};
-use hyper::{Method, StatusCode, Uri};
+use hyper::header::{AUTHORIZATION, HOST, ORIGIN};
+use hyper::http::request::Parts;
+use hyper::{Method, StatusCode, Version};
 use sha2::{Digest, Sha256};
 
 /// What the door asks of its callers.
@@ -31,16 +32,19 @@ impl Gate {
     }
 
     /// Whether a request with this head is served.
-    pub(super) fn admits(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), No> {
+    pub(super) fn admits(&self, head: &Parts) -> Result<(), No> {
+        let Parts { method, uri, headers, version, .. } = head;
         let mut hosts = headers.get_all(HOST).iter();
         let host = match (hosts.next().map(|host| host.to_str()), hosts.next()) {
-            (Some(Ok(host)), None) => host,
+            (Some(Ok(host)), None) => Some(host),
+            // Old probes have none. Browsers always do.
+            (None, _) if *version == Version::HTTP_10 => None,
             _ => return Err((StatusCode::BAD_REQUEST, "exactly one Host is needed")),
         };
         // Without a token, that only this machine reaches the address is all that protects it. A name that its
         // owner points to 127.0.0.1 for a moment must not do. The target's own host counts, if it has one
         // (RFC 9112 §3.2.2).
-        let named = [Some(host), uri.authority().map(|a| a.as_str())];
+        let named = [host, uri.authority().map(|a| a.as_str())];
         if self.token.is_none() && !named.into_iter().flatten().all(|host| self.is_ours(host)) {
             return Err((StatusCode::MISDIRECTED_REQUEST, "this Host is not served here"));
         }
@@ -104,14 +108,28 @@ fn without_port(host: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hyper::Request;
+    use hyper::header::HeaderMap;
 
     fn judge(gate: &Gate, method: &str, uri: &str, headers: &[(&'static str, &str)]) -> u16 {
+        judge_of(Version::HTTP_11, gate, method, uri, headers)
+    }
+
+    fn judge_of(
+        version: Version,
+        gate: &Gate,
+        method: &str,
+        uri: &str,
+        headers: &[(&'static str, &str)],
+    ) -> u16 {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, value.parse().unwrap());
         }
-        let method = Method::from_bytes(method.as_bytes()).unwrap();
-        gate.admits(&method, &uri.parse().unwrap(), &map).map_or_else(|(status, _)| status.as_u16(), |()| 200)
+        let mut head =
+            Request::builder().method(method).uri(uri).version(version).body(()).unwrap().into_parts().0;
+        head.headers = map;
+        gate.admits(&head).map_or_else(|(status, _)| status.as_u16(), |()| 200)
     }
 
     #[test]
@@ -150,6 +168,10 @@ mod tests {
         }
         assert_eq!(judge(&gate, "GET", "http://evil.example/metrics", &[("host", "127.0.0.1")]), 421);
         assert_eq!(judge(&gate, "GET", "/metrics", &[]), 400);
+        assert_eq!(judge_of(Version::HTTP_10, &gate, "GET", "/healthz", &[]), 200, "an old probe");
+        assert_eq!(judge_of(Version::HTTP_10, &gate, "GET", "/healthz", &[("host", "evil.example")]), 421);
+        let guarded = Gate::new(Some("secret"), []);
+        assert_eq!(judge_of(Version::HTTP_10, &guarded, "GET", "/metrics", &[]), 401);
         assert_eq!(judge(&gate, "GET", "/metrics", &[("host", "localhost"), ("host", "localhost")]), 400);
     }
 

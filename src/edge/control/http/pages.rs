@@ -63,14 +63,15 @@ const SKIPPED_MAX: usize = 64 * 1024;
 
 /// In and out: who may not is told so; what all answers have in common.
 async fn enter<M: Management>(State(house): Shared<M>, request: Request, next: Next) -> Response {
-    let mut response = match house.gate.admits(request.method(), request.uri(), request.headers()) {
-        Ok(()) => next.run(request).await,
+    let (head, body) = request.into_parts();
+    let mut response = match house.gate.admits(&head) {
+        Ok(()) => next.run(Request::from_parts(head, body)).await,
         Err((status, why)) => {
             tracing::debug!(%status, why, "HTTP: refused");
             // Who is still sending when we close may lose the answer: what is short is taken first. Who asks before
             // he sends (RFC 9110 §10.1.1) need not send at all.
-            if !request.headers().contains_key(EXPECT) {
-                let _ = timeout(house.patience, to_bytes(request.into_body(), SKIPPED_MAX)).await;
+            if !head.headers.contains_key(EXPECT) {
+                let _ = timeout(house.patience, to_bytes(body, SKIPPED_MAX)).await;
             }
             plain(status, why)
         }
