@@ -8,15 +8,46 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 
 use crate::migrate::{CELL_MAX, COLUMNS_MAX, Columns, Found, Row, Sink, Table, Unreadable};
 
 /// How long somebody else may be writing to it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+const JOURNAL: &str = "its journal cannot be read here: stop the other server, or take what sqlite3 FILE .dump \
+                       writes as dump:";
+
 fn unreadable(error: rusqlite::Error) -> Unreadable {
     Unreadable::Shape(error.to_string())
+}
+
+/// Opens a file that may be read only, in a directory where we may make nothing beside it: a packaged daemon may write
+/// nowhere but to its own.
+fn open(path: &Path) -> Result<Connection, Unreadable> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags).map_err(unreadable)?;
+    let first = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
+    // It keeps a journal, which even who reads has to prepare.
+    let journals = |error: &rusqlite::Error| {
+        matches!(error.sqlite_error_code(), Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen))
+    };
+    if !first.is_err_and(|error| journals(&error)) {
+        return Ok(conn);
+    }
+    let beside = |end: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(end);
+        Path::new(&name).metadata().is_ok_and(|file| file.len() > 0)
+    };
+    if ["-wal", "-journal"].into_iter().any(beside) {
+        return Err(Unreadable::Shape(JOURNAL.into()));
+    }
+    // Nothing is in it: the file is whole as it stands.
+    let Some(plain) = path.to_str() else { return Ok(conn) };
+    let plain = plain.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    let flags = flags | OpenFlags::SQLITE_OPEN_URI;
+    Connection::open_with_flags(format!("file:{plain}?immutable=1"), flags).map_err(unreadable)
 }
 
 /// Reads the rows of `wanted` tables. Returns which of them are there. Blocks.
@@ -24,8 +55,7 @@ fn unreadable(error: rusqlite::Error) -> Unreadable {
 /// # Errors
 /// [`Unreadable::Shape`] if it is no database that can be read.
 pub fn read_sqlite(path: &Path, wanted: &[Table], sink: Sink<'_>) -> Result<Vec<Table>, Unreadable> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(path, flags).map_err(unreadable)?;
+    let conn = open(path)?;
     conn.busy_timeout(PATIENCE).map_err(unreadable)?;
     // A view or an index over functions of its maker is no table of the modules. In one transaction: rooms and members
     // are of one moment.
@@ -135,6 +165,28 @@ mod tests {
         assert!(found[3].row.is_ok() && found.len() == 4);
         assert_eq!(std::fs::read(&path).unwrap(), before);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing beside it");
+    }
+
+    #[test]
+    fn a_file_beside_which_nothing_can_be_made_is_read_unless_its_journal_holds_rows() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a?b#c%20.db");
+        let theirs = Connection::open(&path).unwrap();
+        theirs
+            .execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE imc_rooms (name); INSERT INTO imc_rooms VALUES ('a');")
+            .unwrap();
+        // What one reader has to prepare for the others, root too.
+        let nowhere = dir.path().join("none/none");
+        let prevented = |name: &str| std::os::unix::fs::symlink(&nowhere, dir.path().join(name)).unwrap();
+        let running = dir.path().join("running.db");
+        std::fs::copy(&path, &running).unwrap();
+        std::fs::copy(dir.path().join("a?b#c%20.db-wal"), dir.path().join("running.db-wal")).unwrap();
+        prevented("running.db-shm");
+        let told = read(&running, &[Table::Rooms]).unwrap_err().to_string();
+        assert!(told.contains("sqlite3 FILE .dump"), "{told}");
+        drop(theirs);
+        prevented("a?b#c%20.db-shm");
+        assert_eq!(read(&path, &[Table::Rooms]).unwrap().1.len(), 1);
     }
 
     #[test]
