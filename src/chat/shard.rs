@@ -262,6 +262,8 @@ pub struct Shard {
     departures: VecDeque<(Instant, AccountId)>,
     counters: Counters,
     next_id: u64,
+    /// Nothing new is begun.
+    resting: bool,
     /// Source of nonces; seeded from the system, see [`Shard::nonce`].
     nonce: u64,
     scratch: Vec<u32>,
@@ -286,6 +288,7 @@ impl Shard {
             departures: VecDeque::new(),
             counters: Counters::default(),
             next_id: 1,
+            resting: false,
             nonce: seed,
             scratch: Vec::new(),
         }
@@ -299,6 +302,16 @@ impl Shard {
     pub fn load(&self) -> (usize, usize) {
         let open = self.slots.iter().flatten().filter(|slot| slot.outbox.flight.is_some()).count();
         (self.slots.len() - self.free.len(), open)
+    }
+
+    /// The end is near: what is on its way may still arrive, nothing else is sent.
+    pub fn rest(&mut self) {
+        self.resting = true;
+    }
+
+    /// No answer is awaited.
+    pub fn is_idle(&self) -> bool {
+        self.slots.iter().flatten().all(|slot| slot.outbox.flight.is_none())
     }
 
     /// How much waits in memory for the contact with most of it.

@@ -6,7 +6,7 @@
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -36,6 +36,10 @@ use crate::types::{AccountId, ConnId, Dest, DeviceKey, Flow, Seq, Transmit, Tran
 const BATCH: usize = 256;
 /// Positions leave the shard this long after they moved; the store joins them to commits.
 const POSITIONS: Duration = Duration::from_millis(50);
+/// A phone that is there answers within this, also over a slow net; one that is not holds up a stop no longer.
+const REST: Duration = Duration::from_secs(1);
+/// How often a shard that stops looks whether the others have no need of it any more.
+const REST_LOOK: Duration = Duration::from_millis(5);
 /// Name of the inbox among the sockets.
 const WAKE: u64 = u64::MAX;
 
@@ -62,7 +66,21 @@ pub enum Mail {
     Positions(tokio::sync::oneshot::Sender<()>),
     /// A request that is served here can go on.
     Poll(TaskId),
-    Stop,
+    Stop(Arc<Rest>),
+}
+
+/// How long a stop waits: nothing new is sent, and what phones are taking right now they may still take, so that nothing
+/// is repeated after the restart (spec §5.2).
+pub struct Rest {
+    /// Shards that await an answer. All read their sockets until none does: an answer may come to any of them.
+    busy: AtomicUsize,
+    until: Instant,
+}
+
+impl Rest {
+    pub fn new(shards: usize) -> Rest {
+        Rest { busy: AtomicUsize::new(shards), until: Instant::now() + REST }
+    }
 }
 
 /// The one way into a shard's thread.
@@ -149,7 +167,7 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// Starts the thread. It ends on [`Mail::Stop`].
+    /// Starts the thread. It ends on [`Mail::Stop`], when phones have answered what was on its way.
     pub fn start(self) -> Result<JoinHandle<()>, Fault> {
         std::thread::Builder::new()
             .name(format!("shard-{}", self.index))
@@ -190,6 +208,8 @@ impl Driver {
             positions_at: None,
             gauges_at: Instant::now(),
             busy: false,
+            rest: None,
+            idle: false,
         };
         let mut ready = [EpollEvent::empty(); 16];
         loop {
@@ -205,10 +225,6 @@ impl Driver {
                     let mut mail = std::mem::take(&mut work.mail);
                     inboxes[self.index].take(&mut mail);
                     for letter in mail.drain(..) {
-                        if matches!(letter, Mail::Stop) {
-                            self.last_positions(&mut work);
-                            return Ok(());
-                        }
                         self.letter(letter, &mut work);
                     }
                     work.mail = mail;
@@ -218,13 +234,28 @@ impl Driver {
             }
             self.time(&mut work);
             self.flush(&mut work);
+            if self.has_rested(&mut work) {
+                self.last_positions(&mut work);
+                return Ok(());
+            }
         }
+    }
+
+    /// Whether it was told to stop, and there is nothing more to wait for.
+    fn has_rested(&self, work: &mut Work) -> bool {
+        let Some(rest) = &work.rest else { return false };
+        if !work.idle && self.shard.is_idle() {
+            work.idle = true;
+            rest.busy.fetch_sub(1, Ordering::AcqRel);
+        }
+        rest.busy.load(Ordering::Acquire) == 0 || Instant::now() >= rest.until
     }
 
     /// Until the next timer, rounded up; forever if there is none.
     fn wait(&self, work: &Work) -> EpollTimeout {
         let gauges_at = work.busy.then_some(work.gauges_at);
-        let due = [self.shard.due(), self.endpoint.due(), work.positions_at, gauges_at];
+        let others = work.rest.as_ref().map(|_| Instant::now() + REST_LOOK);
+        let due = [self.shard.due(), self.endpoint.due(), work.positions_at, gauges_at, others];
         let due = due.into_iter().flatten().min();
         let Some(due) = due else { return EpollTimeout::NONE };
         let left = due.saturating_duration_since(Instant::now());
@@ -291,7 +322,11 @@ impl Driver {
                 let done = work.tasks.poll(task);
                 self.served(now, done, work);
             }
-            Mail::Stop | Mail::Presence(_) => {}
+            Mail::Stop(rest) => {
+                self.shard.rest();
+                work.rest = Some(rest);
+            }
+            Mail::Presence(_) => {}
         }
     }
 
@@ -453,6 +488,10 @@ struct Work {
     gauges_at: Instant,
     /// Something happened since the gauges were last set.
     busy: bool,
+    /// Told to stop.
+    rest: Option<Arc<Rest>>,
+    /// Has said that it awaits no answer.
+    idle: bool,
 }
 
 /// Whose transaction a branch names.

@@ -78,7 +78,7 @@ impl Notifier {
                     Mail::Presence(input) => *input,
                     Mail::Shard(ShardInput::Response(reply)) => Input::Response(reply),
                     Mail::Shard(ShardInput::Failed(branch)) => Input::Failed(branch),
-                    Mail::Stop => {
+                    Mail::Stop(_) => {
                         self.agent.input(self.now(), Input::Stop, &mut out, &mut events);
                         self.flush(&mut out, &mut events);
                         return saver.end(self.changes());

@@ -10,7 +10,7 @@ use tracing::{error, info, warn};
 use super::Server;
 use crate::chat::shard::Input;
 use crate::config::ConfigError;
-use crate::edge::driver::{Inbox, Mail};
+use crate::edge::driver::{Inbox, Mail, Rest};
 use crate::service::clock::Clock;
 use crate::service::focus::Rules;
 use crate::store::Store;
@@ -104,10 +104,12 @@ async fn trim(store: &Store, now: UnixMs) {
     }
 }
 
-/// Lets the shards hand in their positions, flushes the store.
+/// Lets phones take what is on its way, the shards hand in their positions, flushes the store.
 pub(super) async fn stop(threads: Vec<JoinHandle<()>>, inboxes: &[Inbox], store: Store) {
+    // The notifier's inbox is the last, and it is no shard.
+    let rest = Arc::new(Rest::new(inboxes.len().saturating_sub(1)));
     for inbox in inboxes {
-        inbox.push(Mail::Stop);
+        inbox.push(Mail::Stop(rest.clone()));
     }
     let flushed = tokio::task::spawn_blocking(move || {
         for thread in threads {

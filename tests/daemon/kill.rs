@@ -8,7 +8,7 @@ use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
 use crate::chat::room;
-use crate::kit::{Daemon, Dice, Over, PATIENCE, Phone, Setup, long_form};
+use crate::kit::{Act, Daemon, Dice, Over, PATIENCE, Phone, Setup, long_form};
 
 const ROOMS: [&str; 4] = ["north", "east", "south", "west"];
 const SENDERS: usize = 8;
@@ -242,6 +242,31 @@ fn repeated_into_the_restarted_daemon(digest: bool, over: Over) {
     let history =
         bob.hears_that("the history", |m| m.text().contains("[alice]: marker") && m.text().contains("once"));
     assert_eq!(history.text().matches("once only").count(), 1, "{}", history.text());
+}
+
+#[test]
+fn what_a_phone_is_taking_when_the_daemon_is_told_to_stop_is_not_said_again() {
+    let mut daemon = Daemon::open();
+    let (alice, bob) = (daemon.udp("alice"), daemon.udp("bob"));
+    let carol = daemon.tcp("carol");
+    room("team", &alice, &[&bob, &carol]);
+    for slow in [&bob, &carol] {
+        slow.responds(|_| Act::After(Duration::from_millis(200), 200));
+    }
+    alice.expect(202, "team", "the last word");
+    bob.offered("[alice]: the last word");
+    carol.offered("[alice]: the last word");
+    let (status, _) = daemon.terminate();
+    assert!(status.success(), "{status}");
+    daemon.restart();
+    bob.back();
+    carol.back();
+    alice.expect(202, "team", "after");
+    for phone in [&bob, &carol] {
+        phone.hears("[alice]: after");
+        let offered = phone.got().iter().filter(|got| got.msg.text() == "[alice]: the last word").count();
+        assert_eq!(offered, 1, "{}", phone.transcript());
+    }
 }
 
 #[test]

@@ -28,14 +28,14 @@ impl Shard {
     pub(super) fn pump(&mut self, now: Now, slot: u32, out: &mut Outgoing, events: &mut Vec<Event>) {
         let id = self.id(slot);
         loop {
-            let prefix = self.settings.prefix;
+            let (prefix, resting) = (self.settings.prefix, self.resting);
             let Some(outbox) = self.outbox(slot) else { return };
             if outbox.leaving && outbox.flight.is_none() {
                 let account = outbox.account;
                 self.close(slot, now, out, events);
                 return events.push(Event::Left { account });
             }
-            if outbox.flight.is_some() || outbox.parked.is_some() || outbox.looking.is_some() {
+            if outbox.flight.is_some() || outbox.parked.is_some() || outbox.looking.is_some() || resting {
                 break;
             }
             if outbox.pause.is_some_and(|pause| pause > now.at) {

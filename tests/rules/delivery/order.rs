@@ -36,6 +36,21 @@ fn a_slow_phone_delays_nobody_else() {
 }
 
 #[test]
+fn before_a_stop_what_is_on_its_way_may_arrive_and_nothing_else_is_sent() {
+    let mut w = World::bob(5001);
+    let first = w.alice("on its way");
+    let sent = w.one();
+    w.alice("for later");
+    w.shard.rest();
+    assert!(!w.shard.is_idle());
+    w.reply(&sent, 200);
+    w.alice("for later, too");
+    w.none();
+    assert!(w.shard.is_idle());
+    assert_eq!(w.position(BOB, ""), Some(first));
+}
+
+#[test]
 fn the_author_gets_no_copy_and_his_position_moves_on() {
     let mut w = World::team();
     w.reach(ALICE, vec![contact(ALICE, "urn:a", 5001), contact(ALICE, "urn:b", 5002)]);
