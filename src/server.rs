@@ -7,6 +7,7 @@ mod heart;
 mod imports;
 mod life;
 mod listen;
+mod log;
 mod manage;
 mod people;
 mod rooms;
@@ -26,9 +27,10 @@ use tracing::{info, warn};
 use self::doors::Doors;
 use self::life::{ctime, stop, upkeep, wait_for_stop};
 use self::listen::{bind, descriptors, finder, our_side, raise_descriptor_limit};
+use self::log::SetLevel;
 use crate::chat::ids::Ids;
 use crate::chat::shard::{Event, Input, Now, Settings, Shard};
-use crate::config::{Config, ConfigError, Level, LogFormat};
+use crate::config::{Config, ConfigError};
 use crate::edge::control::Works;
 use crate::edge::driver::{Driver, Gauges, House, Inbox, Mail, NewRequest, Served, StreamsToShards};
 use crate::edge::notifier::{Hears, Notifier};
@@ -71,7 +73,7 @@ pub type Reread = Box<dyn Fn() -> Result<(Config, Vec<String>), ConfigError> + S
 
 /// Runs the daemon until it is told to stop.
 pub fn run(config: Config, reread: Reread) -> Result<(), Fault> {
-    let log_level = start_log(&config);
+    let log_level = log::start(&config);
     let _lock = lock_data_dir(&config.data_dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(cores())
@@ -89,31 +91,6 @@ fn cores() -> usize {
 
 fn internal(what: &str) -> impl Fn(std::io::Error) -> Fault {
     move |error| Fault::Internal(format!("{what}: {error}"))
-}
-
-// ── logging ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-type SetLevel = Box<dyn Fn(Level) + Send + Sync>;
-
-fn start_log(config: &Config) -> SetLevel {
-    use tracing_subscriber::filter::LevelFilter;
-    use tracing_subscriber::prelude::*;
-    let filter = |level| match level {
-        Level::Error => LevelFilter::ERROR,
-        Level::Warn => LevelFilter::WARN,
-        Level::Info => LevelFilter::INFO,
-        Level::Debug => LevelFilter::DEBUG,
-        Level::Trace => LevelFilter::TRACE,
-    };
-    let (limit, handle) = tracing_subscriber::reload::Layer::new(filter(config.log.level));
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
-    let layer = match config.log.format {
-        LogFormat::Json => layer.json().boxed(),
-        LogFormat::Text => layer.with_ansi(false).boxed(),
-    };
-    // A second daemon in one process (tests) keeps the first one's log.
-    let _ = tracing_subscriber::registry().with(limit).with(layer).try_init();
-    Box::new(move |level| drop(handle.reload(filter(level))))
 }
 
 // ── start ────────────────────────────────────────────────────────────────────────────────────────────────────

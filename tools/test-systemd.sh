@@ -106,6 +106,10 @@ apt-get -y install /imcd_new.deb </dev/null >/tmp/log 2>&1 || { cat /tmp/log >&2
 active || fail "it is not active after the installation"
 [ "$(value Type)" = notify ] || fail "Type=$(value Type)"
 imcctl rooms >/dev/null || fail "it is active and does not answer"
+# The journal knows how much a line matters, and what time it is.
+started() { journalctl --quiet --unit imcd --priority "$1" --output cat --no-pager | grep -q '^started '; }
+await started info || fail "its first line is not in the journal as it is"
+started notice && fail "the journal takes every line for more than it is"
 [ "$(value NRestarts)" = 0 ] || fail "it needed $(value NRestarts) restarts"
 
 # The sandbox: no right of root's but for low ports, nothing of the system writable.

@@ -153,16 +153,33 @@ impl Setup {
 pub fn run_to_end(command: &mut Command) -> Output {
     let mut child =
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the daemon can be started");
+    // Both are read while it runs: what it says may be longer than a pipe.
+    let (stdout, stderr) = (read(child.stdout.take()), read(child.stderr.take()));
     let deadline = Instant::now() + PATIENCE;
-    while Instant::now() < deadline {
-        if child.try_wait().expect("the child can be waited for").is_some() {
-            return child.wait_with_output().expect("its output can be read");
+    let status = loop {
+        match child.try_wait().expect("the child can be waited for") {
+            None if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(20)),
+            status => break status,
         }
-        std::thread::sleep(Duration::from_millis(20));
+    };
+    if status.is_none() {
+        child.kill().expect("the child can be killed");
+        child.wait().expect("the child can be waited for");
     }
-    child.kill().expect("the child can be killed");
-    let output = child.wait_with_output().expect("its output can be read");
-    panic!("it should have ended by itself, but ran on:\n{}", String::from_utf8_lossy(&output.stderr));
+    let [stdout, stderr] = [stdout, stderr].map(|pipe| pipe.join().expect("its output can be read"));
+    let Some(status) = status else {
+        panic!("it should have ended by itself, but ran on:\n{}", String::from_utf8_lossy(&stderr));
+    };
+    Output { status, stdout, stderr }
+}
+
+fn read(pipe: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<Vec<u8>> {
+    let mut pipe = pipe.expect("it is piped");
+    std::thread::spawn(move || {
+        let mut all = Vec::new();
+        pipe.read_to_end(&mut all).expect("a pipe can be read");
+        all
+    })
 }
 
 /// A running daemon, or one that was killed and waits to be started again.
