@@ -35,8 +35,8 @@ impl Store {
     /// False: it has accounts or rooms, and stays. Once it is removed nobody makes one there who saw it served just
     /// before.
     pub async fn remove_domain(&self, name: &str) -> Result<bool, Fault> {
-        let name = name.to_owned();
-        self.write(move |turn| {
+        let (name, retired) = (name.to_owned(), name.to_ascii_lowercase());
+        let removed = self.write(move |turn| {
             let count = |sql: &str| -> rusqlite::Result<i64> {
                 turn.conn.prepare_cached(sql)?.query_row([&name], |row| row.get(0))
             };
@@ -50,8 +50,13 @@ impl Store {
             let mut retired = turn.shared.retired.lock().unwrap_or_else(PoisonError::into_inner);
             retired.insert(name.to_ascii_lowercase());
             Ok(true)
-        })
-        .await
+        });
+        let removed = removed.await;
+        if removed.is_err() {
+            // It is still served: what failed has not happened.
+            self.0.shared.retired.lock().unwrap_or_else(PoisonError::into_inner).remove(&retired);
+        }
+        removed
     }
 }
 

@@ -141,7 +141,7 @@ fn active_rooms_is_right() {
 fn an_import_is_done_beside_what_comes_after_it() {
     let daemon = open();
     daemon.account("bob", "pw");
-    let letters: Vec<String> = (0..20_000)
+    let letters: Vec<String> = (0..40_000)
         .map(|n| format!("({n},'sip:alice@example.org','bob','example.org','letter {n}')"))
         .collect();
     let dump =
@@ -161,7 +161,7 @@ fn an_import_is_done_beside_what_comes_after_it() {
         assert!(work.contains("command=import.silo") && work.contains("state=running"), "{work}");
         answer.join().unwrap()
     });
-    assert!(answer.contains("\"rows\":\t20000"), "{answer}");
+    assert!(answer.contains("\"rows\":\t40000"), "{answer}");
     assert!(short.text("server.work", "").contains("state=done"));
 }
 

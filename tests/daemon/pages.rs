@@ -59,7 +59,8 @@ fn pages_make_up_every_kind_of_list() {
             door.call("message.send", json!(["a", name, "two"]));
         }
     }
-    let phones = ["ab", "zoe2", "7"].map(|user| door.daemon.udp(user));
+    // Theirs is the one account that nothing waits for: no list changes while it is looked at.
+    let phones = [(); 3].map(|()| door.daemon.udp("a"));
     for (method, params, key) in [
         ("account.list", json!({}), &["account"][..]),
         ("account.list", json!({ "domain": "example.net" }), &["account"]),
