@@ -162,22 +162,30 @@ impl Presence {
             && !self.focus.is_anothers(address)?)
     }
 
-    /// `who` was authenticated.
-    pub async fn publish(&self, who: Aor, put: Put) -> Result<Answer, Fault> {
-        let before = self.before(&who)?;
+    /// To be remembered before somebody is asked who he is: what is decided from then on is judged when his request is
+    /// done.
+    pub fn moment(&self) -> Moment {
+        Moment(*self.decisions())
+    }
+
+    /// What the speaker says of himself. `moment`: before he was authenticated.
+    pub async fn publish(&self, moment: Moment, speaker: Speaker, put: Put) -> Result<Answer, Fault> {
+        let before = self.before(moment, &speaker)?;
+        let who = speaker.aor;
         let answer = self.ask(|ticket| Input::Publish { ticket, who: who.clone(), put }).await;
         self.judge_anew(&before, &who, &[])?;
         Ok(answer)
     }
 
-    /// To be remembered while a request of `who` is judged and on its way to the agent.
-    fn before(&self, who: &Aor) -> Result<Before, Fault> {
-        let decisions = *self.decisions();
-        Ok(Before { decisions, had_account: self.focus.is_account(who)? })
+    fn before(&self, Moment(decisions): Moment, speaker: &Speaker) -> Result<Before, Fault> {
+        // Who has proven himself had an account then, whatever has become of it since.
+        let had_account = speaker.proof.is_some() || self.focus.is_account(&speaker.aor)?;
+        Ok(Before { decisions, had_account })
     }
 
-    pub async fn subscribe(&self, asked: Asked) -> Result<Result<Answer, Refusal>, Fault> {
-        let before = self.before(&asked.speaker.aor)?;
+    /// `moment`: before the speaker was authenticated.
+    pub async fn subscribe(&self, moment: Moment, asked: Asked) -> Result<Result<Answer, Refusal>, Fault> {
+        let before = self.before(moment, &asked.speaker)?;
         let (target, standing, address) = match self.target(&asked).await? {
             Ok(target) => target,
             Err(refusal) => return Ok(Err(refusal)),
@@ -204,9 +212,10 @@ impl Presence {
         Ok(Ok(answer))
     }
 
-    pub async fn refresh(&self, again: Again) -> Result<Answer, Fault> {
+    /// `moment`: before the speaker was authenticated.
+    pub async fn refresh(&self, moment: Moment, again: Again) -> Result<Answer, Fault> {
+        let before = self.before(moment, &again.speaker)?;
         let watcher = again.speaker.aor;
-        let before = self.before(&watcher)?;
         let entries = match again.list {
             Some(list) => Some(self.entries(&watcher, &list).await?),
             None => None,
@@ -477,6 +486,10 @@ impl Presence {
         (self.tell)(Input::Moved(Source::Mail(who.clone())));
     }
 }
+
+/// How many decisions there were.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment(u64);
 
 /// What was true before a request was judged.
 struct Before {

@@ -15,7 +15,7 @@ use crate::presence::rlmi::Dialect;
 use crate::presence::{lists, pidf};
 use crate::refusal::Refusal;
 use crate::service::identity::Speaker;
-use crate::service::presence::{Again, Asked};
+use crate::service::presence::{Again, Asked, Moment};
 use crate::sip::dialog::{Dialog, DialogId, Update};
 use crate::sip::grammar::is_token;
 use crate::sip::header::Params;
@@ -55,14 +55,17 @@ impl Uas {
     // ── PUBLISH ──────────────────────────────────────────────────────────────────────────────────────────
 
     pub(super) async fn publish(&self, bytes: &Bytes, message: &Message<'_>, flow: Flow) -> Answering {
+        let moment = self.presence.moment();
         match self.put(bytes, message, flow) {
-            Ok((who, put)) => self.presence.publish(who, put).await.map_or_else(Answering::from, published),
+            Ok((speaker, put)) => {
+                self.presence.publish(moment, speaker, put).await.map_or_else(Answering::from, published)
+            }
             Err(answer) => answer,
         }
     }
 
     /// In the order of RFC 3903 §6: what comes later is left for the one who knows the tags.
-    fn put(&self, bytes: &Bytes, message: &Message<'_>, flow: Flow) -> Result<(Aor, Put), Answering> {
+    fn put(&self, bytes: &Bytes, message: &Message<'_>, flow: Flow) -> Result<(Speaker, Put), Answering> {
         let speaker = self.proven(message, &flow)?;
         let who = self.addressed(message, &flow)?;
         if who != speaker.aor {
@@ -90,7 +93,7 @@ impl Uas {
         // Proxies put theirs above it.
         let from = message.vias().filter_map(Result::ok).last().map(|via| via.sent_by).unwrap_or_default();
         let digest = self.ids.body(&[from.as_bytes(), b" ", message.body()].concat());
-        Ok((who, Put { etag, expires: message.expires(), phone, digest, body }))
+        Ok((speaker, Put { etag, expires: message.expires(), phone, digest, body }))
     }
 
     fn published_body(&self, bytes: &Bytes, message: &Message<'_>, who: &Aor) -> Body {
@@ -119,13 +122,14 @@ impl Uas {
         flow: Flow,
         tag: &str,
     ) -> Answering {
+        let moment = self.presence.moment();
         let speaker = match self.proven(message, &flow) {
             Ok(speaker) => speaker,
             Err(answer) => return answer,
         };
         let begun = match DialogId::of_request(message) {
-            Some(id) => self.again(bytes, message, flow, speaker, id).await,
-            None => self.begin(bytes, message, flow, speaker, tag).await,
+            Some(id) => self.again(bytes, message, flow, (moment, speaker), id).await,
+            None => self.begin(bytes, message, flow, (moment, speaker), tag).await,
         };
         match begun {
             Ok(answer) => subscribed(message, answer),
@@ -138,7 +142,7 @@ impl Uas {
         bytes: &Bytes,
         message: &Message<'_>,
         flow: Flow,
-        speaker: Speaker,
+        (moment, speaker): (Moment, Speaker),
         tag: &str,
     ) -> Result<Answer, Answering> {
         let address = self.addressed(message, &flow)?;
@@ -167,7 +171,7 @@ impl Uas {
             dialect,
             list,
         };
-        self.presence.subscribe(asked).await.map_err(Answering::from)?.map_err(Answering::from)
+        self.presence.subscribe(moment, asked).await.map_err(Answering::from)?.map_err(Answering::from)
     }
 
     async fn again(
@@ -175,7 +179,7 @@ impl Uas {
         bytes: &Bytes,
         message: &Message<'_>,
         flow: Flow,
-        speaker: Speaker,
+        (moment, speaker): (Moment, Speaker),
         id: DialogId,
     ) -> Result<Answer, Answering> {
         let (package, event_id) = event(message).ok_or_else(bad_event)?;
@@ -183,7 +187,7 @@ impl Uas {
         let update = Update::of_request(message).map_err(|reason| Answering::of(400, reason))?;
         let expires = message.expires();
         let again = Again { speaker, id, update, flow, package, event_id, expires, list };
-        self.presence.refresh(again).await.map_err(Answering::from)
+        self.presence.refresh(moment, again).await.map_err(Answering::from)
     }
 
     /// The list in the body, if it is asked for one (RFC 5367 §5).
